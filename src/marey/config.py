@@ -1,0 +1,164 @@
+"""Every setting of a training, as typed, frozen dataclasses. Nothing here imports torch.
+
+The defaults are the papers' numbers; `marey.recipes` puts them together. A method's own settings
+are one dataclass here (`CarlConfig`), whose `name` is the module under `marey.methods`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from marey.errors import ConfigError
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of a view's look, the same for all its frames (CARL section 4.1)."""
+
+    area: tuple[float, float] = (0.8, 1.0)
+    """Share of the frame that the random crop keeps."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Aspect ratio of the crop."""
+    flip: float = 0.5
+    """Probability of mirroring left-right."""
+    jitter: float = 0.8
+    """Probability of colour jitter."""
+    brightness: float = 0.8
+    contrast: float = 0.8
+    saturation: float = 0.8
+    hue: float = 0.2
+    """Largest hue shift, in turns of the colour circle."""
+    blur: float = 0.5
+    """Probability of Gaussian blur."""
+    sigma: tuple[float, float] = (0.1, 2.0)
+    """Standard deviation of the blur in pixels of a 224-pixel view; scales with the view."""
+    grey: float = 0.2
+    """Probability of dropping colour."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """From pixels to embeddings: backbone, pooling, temporal transformer (CARL figure 2)."""
+
+    backbone: Literal["efficientnet_lite0", "resnet18", "resnet50"] = "efficientnet_lite0"
+    weights: str = "package"
+    """`package` (ImageNet weights shipped with efficientnet_lite0), `random`, or a weights file."""
+    size: int = 224
+    """Side of the square view, in pixels."""
+    frozen: str = "all"
+    """Last backbone stage that is not trained (`layer3` in the paper), `all` or `none`."""
+    pool: Literal["max", "grid"] = "max"
+    """`max` over space as published, or `grid`: a coarse grid of mid-level features."""
+    hidden: int = 512
+    """Width of the two linear layers before the transformer."""
+    width: int = 256
+    layers: int = 3
+    heads: int = 8
+    feedforward: int = 1024
+    dropout: float = 0.1
+    position: Literal["absolute", "rotary"] = "absolute"
+    """`absolute`: sinusoids stretched to the training length, as published. `rotary`: relative."""
+    dimension: int = 128
+    """D, length of an embedding."""
+
+
+@dataclass(frozen=True)
+class CarlConfig:
+    """CARL, Chen et al., CVPR 2022: sequence contrast against a Gaussian of time distance."""
+
+    name: Literal["carl"] = "carl"
+    frames: int = 80
+    """T, frames of a view."""
+    stretch: float = 1.5
+    """A view's frames are drawn from a block of up to this many times T frames."""
+    overlap: float = 0.2
+    """Least overlap of the two blocks, as a share of T."""
+    variance: float = 10.0
+    """Variance of the Gaussian prior, in frames squared."""
+    temperature: float = 0.1
+    negatives: Literal["single_noself", "single", "batch_noself"] = "single_noself"
+    """What a frame is contrasted with: the video's other view, both views, or the whole batch."""
+
+
+MethodConfig = CarlConfig
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How weights are moved."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 1e-4
+    """Peak learning rate; falls to 0 along a cosine."""
+    weight_decay: float = 1e-5
+    momentum: float = 0.9
+    """Of SGD."""
+    warmup: float = 0.0
+    """Share of the steps over which the learning rate rises from 0."""
+    clip: float = 10.0
+    """Largest norm of the gradient."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a step is made of."""
+
+    videos: int = 4
+    """Videos per step and device."""
+    steps: int = 1000
+    """Optimiser steps; `epochs` passes over the videos instead, where that is not 0."""
+    epochs: int = 0
+    copies: int = 4
+    """Augmented copies of every video's features, extracted once; 0 = augment at every step
+    (needed where the backbone is trained)."""
+    workers: int = -1
+    """Processes that decode, -1 = the number of cores less one."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training, without the videos."""
+
+    method: MethodConfig = field(default_factory=CarlConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 where the hardware multiplies it natively, else fp32."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as plain JSON data."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(kind: type[C], data: dict[str, Any]) -> C:
+    """The config that `to_dict` wrote. Raises ConfigError for a field that does not exist here."""
+    hints = typing.get_type_hints(kind)
+    fields = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - fields)
+    if unknown:
+        raise ConfigError(
+            f"{kind.__name__} has no setting {', '.join(unknown)}; "
+            "was this run written by another version of Marey?"
+        )
+    return kind(**{name: _value(hints[name], value) for name, value in data.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if dataclasses.is_dataclass(option) and isinstance(value, dict):
+            # several methods: the one whose name matches
+            if len(options) > 1 and getattr(option, "name", None) != value.get("name"):
+                continue
+            return from_dict(typing.cast(type[Any], option), value)
+    return tuple(value) if isinstance(value, list) else value
