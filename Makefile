@@ -1,0 +1,36 @@
+# Two commands are enough: `make demo` and `make test`. Both set everything up first.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+VIDEOS ?=
+OUT    ?= demo
+
+.PHONY: demo test check format bench setup clean
+
+demo: setup  ## learn a little world of videos and write demo/report.html (VIDEOS=folder: your own)
+	$(BIN)/marey demo --out "$(OUT)" $(if $(VIDEOS),--videos "$(VIDEOS)")
+
+test: setup  ## run the tests
+	$(BIN)/python -m pytest -n auto
+
+check: setup  ## style, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## put the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(STAMP)  ## the environment alone
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+clean:  ## remove what make made
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
