@@ -1,0 +1,192 @@
+"""The published frame metrics of a run on a labelled corpus, never without their baselines.
+
+Beside the trained embedding stand three that learned nothing: the *clock* t/n, which sees no
+pixel; the *frozen* features of the backbone, pooled; and the *untrained* network, which is the
+run's own with fresh weights behind the same backbone. Each is scored on the *whole* videos and on
+*shifted* ones, which lost up to 35 % at either end, so that a clock is no help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marey.data import LeftOut
+from marey.embedding import Model, extract, vectors
+from marey.errors import ConfigError, ManifestError, VideoError
+from marey.evaluation import frames as metrics
+from marey.evaluation.scores import Row, Scores
+from marey.manifest import Entry, Manifest
+from marey.methods import build
+from marey.methods.base import Method
+from marey.progress import bar
+from marey.types import F32, F64, I64
+from marey.video import probe
+
+FRACTIONS = (0.1, 0.5, 1.0)
+NEIGHBOURS = (5, 10, 15)
+SHIFT_SEED = 0
+PAIRS = 200  # ordered pairs of videos per action, drawn with a seed, for the alignment error
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A labelled video with the features of all its frames, and what is left when it is shifted.
+
+    features: (N, F) of the run's backbone.  untaught: the same of the backbone before training,
+    where that was trained.
+    """
+
+    entry: Entry
+    features: Tensor
+    untaught: Tensor
+    part: slice
+
+    @property
+    def train(self) -> bool:
+        return self.entry.split == "train"
+
+
+def evaluate(
+    run: str | Path | Model,
+    labels: str | Path | Manifest,
+    *,
+    stride: int = 2,
+    baselines: bool = True,
+    show: bool = False,
+) -> Scores:
+    """Scores a run of frame embeddings on a table of labelled videos.
+
+    The table needs `path`, `action`, `split` ("train" for the videos that probes are fitted on;
+    every other split is scored) and `boundaries`. Videos without boundaries are not used; those
+    that cannot be decoded are left out and named in the result. All numbers are per action, then
+    averaged over actions; the network is one for all.
+
+    Args:
+        stride: every how many frames are compared for Kendall's tau and AP@K (paper: 2 on Penn
+            Action, 5 on Pouring).
+        baselines: also score clock, frozen and untrained.
+
+    Raises ManifestError where nothing is labelled, ConfigError for a run that embeds clips.
+    """
+    model = run if isinstance(run, Model) else Model(run)
+    method, where = model.method, model.device
+    if type(method).span != 1:
+        raise ConfigError(f"{model.run} embeds clips, not frames: its rows have no phases.")
+    manifest = labels if isinstance(labels, Manifest) else Manifest.read(Path(labels))
+    untrained = build(replace(method.recipe, seed=method.recipe.seed + 1)).to(where).eval()
+    videos, left_out = _look(manifest, method, untrained, where, show)
+
+    def by(network: Method, kind: str) -> Callable[[Labelled, slice], F32]:
+        def embed(video: Labelled, part: slice) -> F32:
+            rows = getattr(video, kind)[part].float()
+            return vectors(network, rows, np.arange(len(rows)), where)
+
+        return embed
+
+    embeddings: dict[str, Callable[[Labelled, slice], F32]] = {}
+    if baselines:
+        embeddings["clock"] = _clock
+        embeddings["frozen"] = _frozen
+        embeddings["untrained"] = by(untrained, "untaught")
+    embeddings[method.recipe.method.name] = by(method, "features")
+
+    rows: list[Row] = []
+    actions = sorted({video.entry.action for video in videos})
+    with bar("Scoring", len(embeddings) * len(actions) * 2, show) as advance:
+        for name, embed in embeddings.items():
+            for shifted in (False, True):
+                for action in actions:
+                    group = [video for video in videos if video.entry.action == action]
+                    rows.append(Row(name, shifted, action, _score(group, embed, shifted, stride)))
+                    advance(note=f"{name}, {action}")
+    return Scores(tuple(rows), tuple(left_out), str(model.run), str(labels))
+
+
+def _look(
+    manifest: Manifest, method: Method, untrained: Method, where: torch.device, show: bool
+) -> tuple[list[Labelled], list[LeftOut]]:
+    """Features of every video that has phase labels, each decoded once."""
+    entries = [entry for entry in manifest if entry.boundaries is not None]
+    splits = {entry.split == "train" for entry in entries}
+    if splits != {True, False}:
+        raise ManifestError(
+            "The table must hold videos with boundaries both of the split `train` and of another "
+            f"one to score; it has {len(entries)} videos with boundaries."
+        )
+    rng = np.random.default_rng(SHIFT_SEED)
+    videos: list[Labelled] = []
+    left_out: list[LeftOut] = []
+    with bar("Embedding labelled videos", len(entries), show) as advance:
+        for entry in entries:
+            part = metrics.shift(entry.frames or 0, rng) if entry.frames else None
+            try:
+                info = probe(entry.path)
+                entry.phases(info.frames)  # raises where a label lies behind the last frame
+                features = extract(method, info, where).half()
+                untaught = features
+                if not method.cacheable:
+                    untaught = extract(untrained, info, where).half()
+                part = part or metrics.shift(info.frames, rng)
+                videos.append(Labelled(entry, features, untaught, part))
+            except (VideoError, ManifestError) as error:
+                left_out.append((entry.name, str(error)))
+            advance(note=entry.name)
+    if not videos:
+        raise ManifestError(f"None of the {len(entries)} videos can be read; {left_out[0][1]}")
+    return videos, left_out
+
+
+def _clock(video: Labelled, part: slice) -> F32:
+    frames = len(video.features[part])
+    return np.linspace(0, 1, frames, endpoint=False, dtype=np.float32)[:, None]
+
+
+def _frozen(video: Labelled, part: slice) -> F32:
+    rows = video.untaught[part].float()
+    return torch.nn.functional.normalize(rows, dim=1).numpy()
+
+
+def _score(
+    group: Sequence[Labelled],
+    embed: Callable[[Labelled, slice], F32],
+    shifted: bool,
+    stride: int,
+) -> dict[str, float]:
+    """All metrics of one embedding on the videos of one action; none where a split is empty."""
+
+    def look(train: bool) -> tuple[list[F32], list[I64], list[F64]]:
+        rows, phases, progress = [], [], []
+        for video in group:
+            if video.train == train:
+                frames = len(video.features)
+                part = video.part if shifted else slice(0, frames)
+                rows.append(embed(video, part))
+                phases.append(video.entry.phases(frames)[part])
+                boundaries = video.entry.boundaries or ()
+                progress.append(metrics.phase_progress(boundaries, frames)[part])
+        return rows, phases, progress
+
+    train, train_phases, _ = look(True)
+    val, val_phases, val_progress = look(False)
+    if not train or not val:
+        return {}
+    known = (train, train_phases, val, val_phases)
+    found: dict[str, float] = {}
+    for fraction in FRACTIONS:
+        percent = round(100 * fraction)
+        found[f"classification_{percent}"] = metrics.phase_classification(*known, fraction=fraction)
+    found["progression"] = metrics.progression(*known)
+    found["tau"] = metrics.kendalls_tau(val, stride=stride)
+    for k in NEIGHBOURS:
+        found[f"ap{k}"] = metrics.average_precision_at_k(val, val_phases, k, stride=stride)
+    for matcher in ("nearest", "dtw"):
+        found[f"error_{matcher}"] = metrics.alignment_error(
+            val, val_progress, matcher=matcher, pairs=PAIRS
+        )
+    return found
