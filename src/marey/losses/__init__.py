@@ -1,0 +1,1 @@
+"""Pure functions from embeddings to a number to be made small. One file per family."""

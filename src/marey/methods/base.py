@@ -1,0 +1,124 @@
+"""What a method is: a way of taking views of a video, plus a loss. Everything else is shared.
+
+Training, embedding, storage and evaluation know a method by the verbs of `Method` alone, and
+never ask which one it is. `CONTRIBUTING.md` shows how to add one in five steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from marey.config import Recipe
+from marey.models.encoder import FrameEncoder
+from marey.types import I64, Batch, StepOutput, VideoInfo, View
+
+
+class Method(nn.Module, ABC):
+    """A network with four verbs: `views`, `forward`, `after_step` and, for export, `encode`.
+
+    Attributes:
+        crop: how a frame becomes the square that `features` sees at evaluation: squeezing the "whole"
+            frame, or its "centre".
+        span: frames of the video that one row of the embedding covers.
+    """
+
+    crop: ClassVar[Literal["whole", "centre"]] = "whole"
+    span: ClassVar[int] = 1
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+
+    @classmethod
+    @abstractmethod
+    def views(cls, recipe: Recipe, video: VideoInfo, rng: np.random.Generator) -> list[View]:
+        """The V views of one video that a training step looks at.
+
+        Runs in data workers, before there is a network: everything random comes from `rng`.
+        All views have the same T, whatever the video's length.
+        """
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> StepOutput:
+        """The loss of a batch. This call, and only this, goes through DistributedDataParallel."""
+
+    def after_step(self) -> None:  # noqa: B027 - most methods have nothing to do here
+        """Runs after the optimiser: momentum copies, queues."""
+
+    @property
+    @abstractmethod
+    def cacheable(self) -> bool:
+        """Whether `features` is never trained, so that its outputs can be stored and reused."""
+
+    @classmethod
+    def units(cls, recipe: Recipe, frames: int) -> I64:
+        """(N, L) frame numbers: what `features` looks at for each row of a video's embedding.
+
+        For methods that embed frames, (frames, 1).
+        """
+        return np.arange(frames, dtype=np.int64)[:, None]
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """F, the length of a row of `features`."""
+
+    @abstractmethod
+    def features(self, pixels: Tensor) -> Tensor:
+        """(N, L, 3, H, W) normalised pixels of N units to (N, F) features, one unit at a time:
+        the result for a unit does not depend on the others."""
+
+    @abstractmethod
+    def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, N, F) features of whole videos to (B, N, D) embeddings of unit norm.
+
+        times: (B, N) first frame of each unit.  valid: (B, N) bool, None where nothing is padded.
+        """
+
+    def expect(self, units: int) -> None:
+        """Says how many units `features` is about to see, so that it may prepare (compile)."""
+
+
+class FrameMethod(Method):
+    """A method whose rows are frames: backbone, temporal transformer, one embedding per frame.
+
+    Args:
+        train_rows: T, frames of a training view, to which absolute positions are stretched.
+    """
+
+    def __init__(self, recipe: Recipe, *, train_rows: int) -> None:
+        super().__init__(recipe)
+        self.encoder = FrameEncoder(recipe.encoder, train_rows)
+
+    @property
+    def cacheable(self) -> bool:
+        return not self.encoder.trains_backbone
+
+    @property
+    def width(self) -> int:
+        return self.encoder.width
+
+    def expect(self, units: int) -> None:
+        self.encoder.expect(units)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        return self.encoder.features(pixels.flatten(0, 1))
+
+    def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
+        return F.normalize(self.encoder.head(features, times, valid).float(), dim=-1)
+
+    def rows(self, batch: Batch) -> Tensor:
+        """(B, V, T, D) embeddings of a batch's frames, before normalisation, with graph."""
+        b, v, t = batch.index.shape
+        if batch.cached:
+            features = batch.inputs.flatten(0, 1)
+        else:
+            features = self.encoder.features(batch.inputs.flatten(0, 2)).view(b * v, t, -1)
+        times, valid = batch.index.flatten(0, 1), batch.valid.flatten(0, 1)
+        rows: Tensor = self.encoder.head(features, times, valid)
+        return rows.view(b, v, t, -1)

@@ -1,0 +1,57 @@
+"""From the pixels of a video to one embedding per frame (CARL, figure 2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from marey.config import EncoderConfig
+from marey.models.backbone import build, trunk
+from marey.models.heads import FrameHead
+
+GRID = ((8, 5), (16, 4))
+"""Pooling `grid`: of the last stage of these strides, so many cells by so many."""
+
+
+class FrameEncoder(nn.Module):
+    """Backbone, pooling over space, and the head with its temporal transformer.
+
+    Args:
+        config: which backbone, how much of it is frozen, how space is pooled.
+        train_rows: T, to which absolute positions are stretched.
+
+    Raises ConfigError for names that do not exist, CheckpointError for weights that do not fit.
+    """
+
+    def __init__(self, config: EncoderConfig, train_rows: int) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = build(config.backbone, config.weights)
+        strides, channels = self.backbone.stage_strides, self.backbone.stage_channels
+        if config.pool == "grid":
+            last = {stride: i for i, stride in enumerate(strides)}
+            self.pooled = {last[stride]: cells for stride, cells in GRID}
+        else:
+            self.pooled = {len(strides) - 1: 1}
+        self.width = sum(channels[i] * cells**2 for i, cells in self.pooled.items())
+        self.trunk = trunk(self.backbone, config.frozen, keep=tuple(self.pooled))
+        self.trains_backbone = any(p.requires_grad for p in self.backbone.parameters())
+        self.head = FrameHead(self.width, config, train_rows)
+
+    def expect(self, images: int) -> None:
+        """Lets the frozen stages prepare for so many images."""
+        self.trunk.expect(images)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) normalised pixels to (N, F) features, pooled over space.
+
+        `max` over all of it, as published; `grid` keeps where things are: means over the cells of
+        a coarse grid of the stages with stride 8 and 16.
+        """
+        maps = self.trunk(pixels)
+        parts = []
+        for i, cells in self.pooled.items():
+            pool = F.adaptive_avg_pool2d if self.config.pool == "grid" else F.adaptive_max_pool2d
+            parts.append(pool(maps[i], cells).flatten(1))
+        return torch.cat(parts, 1).float()
