@@ -15,3 +15,11 @@ def shared() -> Path:
     if not (REFERENCE / "golden").is_dir():
         pytest.skip("the reference data that these values come from is not beside this checkout")
     return REFERENCE
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The labels of a tiny world of rendered videos, with phases known exactly."""
+    from marey.synthetic.world import tiny_world
+
+    return tiny_world(tmp_path_factory.mktemp("world"))

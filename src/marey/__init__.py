@@ -1,3 +1,63 @@
-"""Marey learns from unlabelled video where in an action every frame is, and what is moving."""
+"""Marey learns from unlabelled video where in an action every frame is, and what is moving.
+
+    import marey
+    marey.train("videos/", out="run")
+    pair = marey.align("run", "a.mp4", "b.mp4")
+
+Every command of the command line is a function here. They are imported when first used, so that
+`import marey` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from marey.demonstration import demo
+    from marey.embedding import Model, embed, embed_to
+    from marey.errors import MareyError
+    from marey.evaluation.protocol import evaluate
+    from marey.health import doctor
+    from marey.manifest import Manifest
+    from marey.pair import align
+    from marey.training import train
+    from marey.types import Alignment, Embeddings
+
+_WHERE = {
+    "Alignment": "types",
+    "Embeddings": "types",
+    "Manifest": "manifest",
+    "MareyError": "errors",
+    "Model": "embedding",
+    "align": "pair",
+    "demo": "demonstration",
+    "doctor": "health",
+    "embed": "embedding",
+    "embed_to": "embedding",
+    "evaluate": "evaluation.protocol",
+    "train": "training",
+}
+
+__all__ = [
+    "Alignment",
+    "Embeddings",
+    "Manifest",
+    "MareyError",
+    "Model",
+    "align",
+    "demo",
+    "doctor",
+    "embed",
+    "embed_to",
+    "evaluate",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'marey' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"marey.{_WHERE[name]}"), name)

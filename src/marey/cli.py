@@ -1,0 +1,242 @@
+"""The command line: a thin face over the Python functions of the same names.
+
+Nothing heavy is imported before a command runs, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from marey import __version__
+from marey.config import Recipe
+from marey.errors import MareyError
+from marey.recipes import DEFAULT, RECIPES
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Learn from unlabelled videos. The same command resumes a stopped run."""
+
+    videos: Positional[tuple[Path, ...]]
+    """Folders, videos, or tables with a column `path`."""
+    out: Path
+    """Run folder to make, or to resume."""
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    device: Device = "auto"
+    split: str = ""
+    """Use only the videos of this split of a table."""
+    cache: Path | None = None
+    """Folder for the features of a frozen backbone, which several runs may share."""
+    tensorboard: bool = False
+    """Also write TensorBoard events (extra `tensorboard`)."""
+
+    def run(self) -> None:
+        from marey.manifest import Manifest
+        from marey.training import train
+
+        manifest = Manifest.of(self.videos)
+        if self.split:
+            manifest = manifest.select(split=self.split)
+        done = train(
+            manifest,
+            self.out,
+            self.recipe,
+            cache=self.cache,
+            device_name=self.device,
+            tensorboard=self.tensorboard,
+            show=True,
+        )
+        _list_left_out(done.left_out)
+        _say(f"{done.run}: {done.steps} steps, loss {done.loss:.3f}, {done.seconds:.0f} s")
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Embed videos with a trained run into one Parquet table. A stopped command goes on."""
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    videos: Positional[tuple[Path, ...]]
+    """Folders, videos, or tables with a column `path`."""
+    out: Path
+    """Parquet file to write."""
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from marey.embedding import Model, embed_to
+
+        done = embed_to(self.out, Model(self.run_folder, self.device), self.videos, show=True)
+        _list_left_out(done.left_out)
+        _say(f"{done.path}: {done.rows} rows of {done.videos} videos")
+
+
+@dataclass(frozen=True)
+class Align:
+    """Lay a video over another: for every moment of QUERY the same moment of REFERENCE."""
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    query: Positional[Path]
+    reference: Positional[Path]
+    out: tuple[Path, ...] = ()
+    """Files to write: .mp4 side by side, .csv or .json of matched times, .png of the similarity."""
+    matcher: Literal["dtw", "subsequence", "nearest"] = "dtw"
+    """`dtw`: whole on whole. `subsequence`: a short QUERY inside a long REFERENCE. `nearest`: each
+    frame on its own."""
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from marey.embedding import Model
+        from marey.pair import align
+
+        pair = align(
+            Model(self.run_folder, self.device), self.query, self.reference, matcher=self.matcher
+        )
+        for path in self.out:
+            pair.write(path, show=True)
+        _say(f"alignability {pair.alignability:.2f}, cost {pair.path.cost:.3f}")
+        if not pair.belongs:
+            _say("These two videos do not seem to show the same action.")
+        for path in self.out:
+            _say(f"{path}")
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Score a run on labelled videos, beside the clock, the frozen features and no training."""
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    labels: Positional[Path]
+    """Table with columns path, split, action, boundaries."""
+    out: tuple[Path, ...] = ()
+    """Files to write: .csv (every action), .md or .html (means)."""
+    stride: int = 2
+    """Every how many frames are compared for Kendall's tau and AP@K."""
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from rich.console import Console
+
+        from marey.embedding import Model
+        from marey.evaluation.protocol import evaluate
+
+        scores = evaluate(
+            Model(self.run_folder, self.device), self.labels, stride=self.stride, show=True
+        )
+        console = Console()
+        for table in scores.tables():
+            console.print(table)
+        for path in self.out:
+            scores.write(path)
+        _list_left_out(scores.left_out)
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Show what is installed, which accelerator there is, and which fast paths are on."""
+
+    def run(self) -> None:
+        from marey.health import doctor
+
+        for name, value in doctor().items():
+            _say(f"{name:<24} {value}")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Render a little world of videos, learn it, align two unseen ones, score, write a report."""
+
+    out: Path = Path("demo")
+    """Folder for everything that it makes."""
+    videos: Path | None = None
+    """Use one's own folder of videos instead."""
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from marey.demonstration import demo
+
+        done = demo(self.out, self.videos, device_name=self.device, show=True)
+        _list_left_out(done.left_out)
+        for path in done.files:
+            _say(f"{path}")
+
+
+COMMANDS: dict[str, type[Any]] = {
+    "train": Train,
+    "embed": Embed,
+    "align": Align,
+    "eval": Eval,
+    "doctor": Doctor,
+    "demo": Demo,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command. Exits with 1 and one sentence where the user's input cannot be used."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        _say(_overview())
+        return
+    if given[0] == "--version":
+        _say(f"marey {__version__}")
+        return
+    if given[0] not in COMMANDS:
+        _stop(f"There is no command {given[0]!r}; there are {', '.join(COMMANDS)}.", 2)
+    try:
+        _parse(given[0], given[1:]).run()
+    except MareyError as error:
+        _stop(str(error), 1)
+    except KeyboardInterrupt:
+        _stop("Stopped; what was finished is kept, and the same command goes on.", 130)
+
+
+def _parse(name: str, rest: list[str]) -> Any:
+    if name != "train":
+        return tyro.cli(COMMANDS[name], prog=f"marey {name}", args=rest)
+    recipe = DEFAULT
+    if rest and rest[0] in RECIPES:
+        recipe = rest.pop(0)
+    described = f"{Train.__doc__}\n\nmarey train [{'|'.join(RECIPES)}] VIDEOS --out RUN"
+    return tyro.cli(
+        Train,
+        prog=f"marey train {recipe}",
+        description=described,
+        args=rest,
+        default=_train_defaults(RECIPES[recipe]),
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def _train_defaults(recipe: Callable[[], Recipe]) -> Train:
+    return Train(videos=tyro.MISSING, out=tyro.MISSING, recipe=recipe())
+
+
+def _overview() -> str:
+    lines = ["marey learns from unlabelled video where in an action every frame is.", ""]
+    for name, command in COMMANDS.items():
+        lines.append(f"  marey {name:<8} {(command.__doc__ or '').splitlines()[0]}")
+    return "\n".join([*lines, "", "marey COMMAND --help shows every setting."])
+
+
+def _list_left_out(left_out: Iterable[tuple[str, str]]) -> None:
+    rows = list(left_out)
+    if rows:
+        print(f"{len(rows)} videos were left out:", file=sys.stderr)
+    for name, reason in rows:
+        print(f"  {name}: {reason}", file=sys.stderr)
+
+
+def _say(text: str) -> None:
+    print(text)
+
+
+def _stop(text: str, code: int) -> None:
+    print(f"marey: {text}", file=sys.stderr)
+    sys.exit(code)

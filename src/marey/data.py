@@ -1,0 +1,203 @@
+"""From a corpus of videos to the batches of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from marey.augment import augment
+from marey.config import Recipe
+from marey.errors import ManifestError, VideoError
+from marey.manifest import Entry, Manifest
+from marey.methods import find
+from marey.progress import bar
+from marey.sampling import schedule
+from marey.types import Batch, VideoInfo, View
+from marey.video import probe, read
+
+LeftOut = tuple[str, str]
+"""A video's name and the sentence that says why it is not used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The videos of a manifest that can be read, and those that cannot, with the reason."""
+
+    entries: tuple[Entry, ...]
+    infos: tuple[VideoInfo, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def names(self) -> list[str]:
+        return [entry.name for entry in self.entries]
+
+    @property
+    def frames(self) -> int:
+        """Frames of all videos together."""
+        return sum(info.frames for info in self.infos)
+
+
+def survey(manifest: Manifest, show: bool = False) -> Corpus:
+    """Looks at every video of a manifest without decoding it.
+
+    Raises ManifestError where not one of them can be read.
+    """
+    entries, infos, left_out = [], [], []
+    with bar("Looking at the videos", len(manifest), show) as advance:
+        for entry in manifest:
+            try:
+                infos.append(probe(entry.path))
+                entries.append(entry)
+            except VideoError as error:
+                left_out.append((entry.name, str(error)))
+            advance()
+    if not entries:
+        reason = left_out[0][1] if left_out else "the list is empty."
+        raise ManifestError(f"None of the {len(manifest)} videos can be read; the first: {reason}")
+    return Corpus(tuple(entries), tuple(infos), tuple(left_out))
+
+
+def decode_size(size: int) -> int:
+    """Short side, in pixels, to decode at for views of `size`: the room that crops need."""
+    return round(size * 8 / 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The views of one video as they leave a data worker: pixels still uint8, nothing changed.
+
+    clips: V tensors (T, H, W, 3) uint8.
+    """
+
+    video: str
+    frames: int
+    views: list[View]
+    clips: list[Tensor]
+
+
+Step = tuple[list[Sample], list[LeftOut]]
+
+
+class PixelSteps(Dataset[Step]):
+    """Item i holds the samples of step i: a function of recipe, corpus, rank and i alone."""
+
+    def __init__(self, recipe: Recipe, corpus: Corpus, rank: int, world: int) -> None:
+        self.recipe, self.corpus, self.rank, self.world = recipe, corpus, rank, world
+
+    def __getitem__(self, step: int) -> Step:
+        samples: list[Sample] = []
+        left_out: list[LeftOut] = []
+        for video, views in plan(self.recipe, self.corpus, step, self.rank, self.world):
+            entry, info = self.corpus.entries[video], self.corpus.infos[video]
+            try:
+                samples.append(_look(entry, info, views, decode_size(self.recipe.encoder.size)))
+            except VideoError as error:
+                left_out.append((entry.name, str(error)))
+        return samples, left_out
+
+
+def plan(
+    recipe: Recipe, corpus: Corpus, step: int, rank: int, world: int
+) -> Iterator[tuple[int, list[View]]]:
+    """The videos and views of a step on one of `world` processes."""
+    method, per_step = find(recipe), recipe.data.videos * world
+    chosen = schedule(len(corpus), per_step, step, recipe.seed)
+    for slot in range(rank * recipe.data.videos, (rank + 1) * recipe.data.videos):
+        video = int(chosen[slot])
+        rng = np.random.default_rng([recipe.seed, step, slot])
+        yield video, method.views(recipe, corpus.infos[video], rng)
+
+
+def _look(entry: Entry, info: VideoInfo, views: list[View], size: int) -> Sample:
+    """Decodes the frames of all views, each once."""
+    wanted, place = np.unique(np.concatenate([v.index for v in views]), return_inverse=True)
+    pixels = torch.from_numpy(read(entry.path, wanted, size=size, info=info).pixels)
+    at = np.split(place, np.cumsum([len(v.index) for v in views])[:-1])
+    return Sample(entry.name, info.frames, views, [pixels[torch.from_numpy(i)] for i in at])
+
+
+def _as_it_is(step: Any) -> Any:
+    return step
+
+
+def pixel_batches(
+    recipe: Recipe,
+    corpus: Corpus,
+    steps: range,
+    rank: int,
+    world: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    total: int,
+) -> Iterator[tuple[Batch | None, list[LeftOut]]]:
+    """Batches of augmented pixels, decoded in worker processes, augmented on the device.
+
+    A video that turns out to be unreadable is left out of its step and named beside it; the batch
+    is None where that was all of them.
+    """
+    workers = recipe.data.workers
+    if workers < 0:
+        workers = max(1, torch.get_num_threads() - 1)
+    loader = DataLoader(
+        PixelSteps(recipe, corpus, rank, world),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        prefetch_factor=2 if workers else None,
+        collate_fn=_as_it_is,
+    )
+    for step, (samples, left_out) in zip(steps, loader, strict=True):
+        if not samples:
+            yield None, left_out
+            continue
+        clips = [clip.to(device, non_blocking=True) for s in samples for clip in s.clips]
+        draws = [view.draw for s in samples for view in s.views]
+        pixels = augment(clips, draws, recipe.encoder.size, dtype)
+        inputs = pixels.unflatten(0, (len(samples), -1))
+        views = [s.views for s in samples]
+        frames = [s.frames for s in samples]
+        names = [s.video for s in samples]
+        yield (
+            collate(inputs, views, frames, names, device, step / total, cached=False),
+            left_out,
+        )
+
+
+def collate(
+    inputs: Tensor,
+    views: Sequence[Sequence[View]],
+    frames: Sequence[int],
+    names: Sequence[str],
+    device: torch.device,
+    progress: float,
+    *,
+    cached: bool,
+) -> Batch:
+    """Stacks what the views of B videos carry beside their inputs."""
+
+    def stack(name: str) -> Tensor:
+        rows = [[getattr(view, name) for view in one] for one in views]
+        return torch.from_numpy(np.array(rows)).to(device)
+
+    keys = views[0][0].extra
+    extra = {key: np.array([[view.extra[key] for view in one] for one in views]) for key in keys}
+    return Batch(
+        inputs=inputs,
+        cached=cached,
+        index=stack("index"),
+        valid=stack("valid"),
+        lengths=torch.tensor(list(frames), device=device),
+        videos=list(names),
+        progress=progress,
+        extra={key: torch.from_numpy(value).to(device) for key, value in extra.items()},
+    )

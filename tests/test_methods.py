@@ -1,0 +1,256 @@
+"""What every method must do, whichever it is: over all recipes by behaviour."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from marey import checkpoint
+from marey.config import Recipe
+from marey.data import Corpus, collate, survey
+from marey.embedding import Model, encode, extract
+from marey.errors import CheckpointError, ConfigError, TrainingError
+from marey.evaluation.protocol import evaluate
+from marey.manifest import Manifest
+from marey.methods import build, find
+from marey.methods.base import FrameMethod
+from marey.recipes import RECIPES
+from marey.training import read_log, train
+from marey.types import Batch, VideoInfo
+
+TINY = [name for name in RECIPES if name.endswith("_tiny")]
+
+
+@pytest.fixture(scope="module")
+def few(world: Path) -> Manifest:
+    """Four videos, enough to take steps."""
+    return Manifest(Manifest.read(world).select(split="train").entries[:4])
+
+
+def short(recipe: Recipe, steps: int = 4, copies: int = 2) -> Recipe:
+    return replace(
+        recipe, data=replace(recipe.data, steps=steps, videos=2, copies=copies, workers=0)
+    )
+
+
+def random_batch(recipe: Recipe, lengths: tuple[int, ...] = (9, 60)) -> Batch:
+    """Noise for features, the method's own views for everything else."""
+    rng = np.random.default_rng(0)
+    method = build(recipe)
+    infos = [VideoInfo(Path("v"), 64, 64, np.arange(n) / 25) for n in lengths]
+    views = [find(recipe).views(recipe, info, rng) for info in infos]
+    shape = (len(views), len(views[0]), len(views[0][0].index), method.width)
+    inputs = torch.from_numpy(rng.normal(size=shape).astype(np.float32))
+    names = [f"video {n}" for n in lengths]
+    return collate(inputs, views, lengths, names, torch.device("cpu"), 0.5, cached=True)
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("frames", [1, 2, 17, 300])
+def test_views_of_any_video_have_one_shape(name: str, frames: int) -> None:
+    recipe = RECIPES[name]()
+    info = VideoInfo(Path("v"), 48, 80, np.arange(frames) / 25)
+    views = find(recipe).views(recipe, info, np.random.default_rng(0))
+    assert len({view.index.shape for view in views}) == 1
+    for view in views:
+        assert view.index.min() >= 0
+        assert view.index.max() < frames
+        assert view.valid.any()
+        assert (np.diff(view.index) >= 0).all()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_views_are_a_function_of_the_random_numbers_alone(name: str) -> None:
+    recipe = RECIPES[name]()
+    info = VideoInfo(Path("v"), 48, 80, np.arange(100) / 25)
+    one, two, other = (
+        find(recipe).views(recipe, info, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    assert [v.draw for v in one] == [v.draw for v in two]
+    assert all((a.index == b.index).all() for a, b in zip(one, two, strict=True))
+    assert [v.draw for v in one] != [v.draw for v in other]
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_loss_is_finite_and_reaches_every_trained_weight(name: str) -> None:
+    recipe = RECIPES[name]()
+    method = build(recipe).train()
+    output = method(random_batch(recipe))
+    assert output.loss.ndim == 0
+    assert torch.isfinite(output.loss)
+    output.loss.backward()
+    for key, weight in method.named_parameters():
+        if weight.requires_grad:
+            assert weight.grad is not None, key
+            assert torch.isfinite(weight.grad).all(), key
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_embeddings_have_unit_norm_and_ignore_padding(name: str) -> None:
+    recipe = RECIPES[name]()
+    method = build(recipe).eval()
+    x = torch.randn(2, 12, method.width)
+    times = torch.arange(12).expand(2, 12)
+    valid = torch.ones(2, 12, dtype=torch.bool)
+    valid[0, 7:] = False
+    with torch.inference_mode():
+        y = method.encode(x, times, valid)
+        x[0, 7:] = 9.0
+        z = method.encode(x, times, valid)
+    torch.testing.assert_close(y.norm(dim=-1), torch.ones(2, 12))
+    torch.testing.assert_close(y[valid], z[valid])
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_fresh_weights_are_a_function_of_the_seed(name: str) -> None:
+    recipe = RECIPES[name]()
+    states = [
+        build(r).state_dict() for r in (recipe, recipe, replace(recipe, seed=recipe.seed + 1))
+    ]
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    assert any(not torch.equal(states[0][k], states[2][k]) for k in states[0])
+
+
+@pytest.mark.parametrize("copies", [0, 2], ids=["pixels", "cached"])
+@pytest.mark.parametrize("name", TINY)
+def test_a_stopped_training_goes_on_exactly(
+    name: str, copies: int, few: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = short(RECIPES[name](), copies=copies)
+    train(few, tmp_path / "whole", recipe)
+
+    real = checkpoint.save
+
+    def save_and_die(folder: Path, method, optimizer, state) -> None:  # type: ignore[no-untyped-def]
+        real(folder, method, optimizer, state)
+        if state["step"] == 2:
+            raise RuntimeError("power cut")
+
+    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(few, tmp_path / "parts", recipe, save_minutes=0)
+    monkeypatch.setattr(checkpoint, "save", real)
+    done = train(few, tmp_path / "parts", recipe)
+    assert done.steps == 4
+
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        one, two = (
+            checkpoint.load_tensors(tmp_path / run / "checkpoint" / file)
+            for run in ("whole", "parts")
+        )
+        assert one.keys() == two.keys()
+        for key in one:
+            assert torch.equal(one[key], two[key]), key
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_finished_training_is_not_repeated(name: str, few: Manifest, tmp_path: Path) -> None:
+    recipe = short(RECIPES[name](), steps=2)
+    train(few, tmp_path / "run", recipe)
+    before = (tmp_path / "run" / "checkpoint" / "state.json").stat().st_mtime_ns
+    done = train(few, tmp_path / "run", recipe)
+    assert (done.steps, np.isfinite(done.loss)) == (2, True)
+    assert (tmp_path / "run" / "checkpoint" / "state.json").stat().st_mtime_ns == before
+
+
+def test_other_settings_need_another_folder(few: Manifest, tmp_path: Path) -> None:
+    recipe = short(RECIPES[TINY[0]](), steps=1)
+    train(few, tmp_path / "run", recipe)
+    with pytest.raises(ConfigError, match="other settings"):
+        train(few, tmp_path / "run", replace(recipe, seed=5))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(ConfigError, match="not a run folder"):
+        train(few, tmp_path / "mine", recipe)
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_videos(
+    few: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = short(RECIPES[TINY[0]]())
+    method, real = find(recipe), find(recipe).forward
+    calls = []
+
+    def forward(self, batch):  # type: ignore[no-untyped-def]
+        calls.append(batch.videos)
+        output = real(self, batch)
+        return output if len(calls) < 3 else replace(output, loss=output.loss * float("nan"))
+
+    monkeypatch.setattr(method, "forward", forward)
+    with pytest.raises(TrainingError, match=r"nan at step 2 \(videos .*lower") as caught:
+        train(few, tmp_path / "run", recipe)
+    assert all(name in str(caught.value) for name in calls[-1])
+
+
+def test_unreadable_videos_are_left_out_and_named(few: Manifest, tmp_path: Path) -> None:
+    fake = tmp_path / "notes.mp4"
+    fake.write_text("this is no video")
+    paths = [entry.path for entry in few] + [fake]
+    for copies in (0, 2):
+        recipe = short(RECIPES[TINY[0]](), copies=copies)
+        done = train(paths, tmp_path / f"run{copies}", recipe)
+        assert done.steps == 4
+        assert [Path(name).name for name, _ in done.left_out] == ["notes.mp4"]
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_embeddings_do_not_depend_on_chunks(
+    name: str, few: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from marey import embedding
+
+    method = build(RECIPES[name]()).eval()
+    corpus: Corpus = survey(few)
+    cpu = torch.device("cpu")
+    whole = extract(method, corpus.infos[0], cpu)
+    monkeypatch.setattr(embedding, "CHUNK", 7)
+    monkeypatch.setattr(embedding, "UNITS", 5)
+    parts = extract(method, corpus.infos[0], cpu)
+    one, two = (
+        encode(method, features, corpus.infos[0], "v", cpu).vectors for features in (whole, parts)
+    )
+    assert (one * two).sum(1).min() > 0.9999
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_learns_the_tiny_world(name: str, world: Path, tmp_path: Path) -> None:
+    """Trained beats untrained by a clear margin where a clock is no help."""
+    manifest = Manifest.read(world)
+    done = train(manifest.select(split="train"), tmp_path / "run", RECIPES[name]())
+    log = read_log(done.run)
+    assert log[-1]["loss"] < 0.8 * log[0]["loss"]
+    model = Model(done.run)
+    if isinstance(model.method, FrameMethod):
+        scores = evaluate(model, manifest)
+        own = model.method.recipe.method.name
+        for metric in ("ap5", "tau", "classification_100"):
+            better = scores.mean(own, True, metric)
+            assert better > scores.mean("untrained", True, metric) + 0.03, metric
+
+
+def test_a_run_folder_is_checked_before_it_is_believed(few: Manifest, tmp_path: Path) -> None:
+    run = train(few, tmp_path / "run", short(RECIPES[TINY[0]](), steps=1)).run
+    assert Model(run).method.recipe == short(RECIPES[TINY[0]](), steps=1)
+    with pytest.raises(CheckpointError, match="There is no run folder"):
+        Model(tmp_path / "none")
+    with pytest.raises(CheckpointError, match="not a run folder"):
+        Model(tmp_path)
+
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(json.dumps({**json.loads(text), "format": 99, "marey": "9.1"}))
+    with pytest.raises(CheckpointError, match=r"Marey 9\.1 in run format 99"):
+        Model(run)
+    (run / "run.json").write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        Model(run)
+    (run / "run.json").write_text(text)
+
+    weights = run / "checkpoint" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="not a complete safetensors file"):
+        Model(run)
