@@ -115,7 +115,7 @@ class Draw:
     flip: mirror left-right, after the crop.
     jitter: what to do to colours, in this order: ("brightness" | "contrast" | "saturation",
         factor >= 0) or ("hue", shift in turns, -0.5..0.5). Empty = leave the colours.
-    sigma: Gaussian blur in pixels of the output, 0 = none.
+    sigma: Gaussian blur in pixels of a 224-pixel view (it scales with the view), 0 = none.
     grey: replace colours by luma.
     """
 
