@@ -1,0 +1,112 @@
+"""What this machine computes with, and which fast paths it has."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from marey.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+
+def pick(name: str = "auto") -> torch.device:
+    """The device of that name; `auto` is the first there is of cuda, mps and cpu.
+
+    Raises ConfigError for a name that PyTorch does not know, and for a device that is not here.
+    """
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if _count(kind))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"There is no device {name!r}; say auto, cpu, cuda, cuda:1 or mps."
+        ) from (error)
+    if (device.index or 0) >= _count(device.type):
+        raise ConfigError(f"This machine or this PyTorch has no device {name!r}; say auto or cpu.")
+    return device
+
+
+def _count(kind: str) -> int:
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(kind == "cpu" or (kind == "mps" and torch.backends.mps.is_available()))
+
+
+def precision(
+    device: torch.device, wanted: Literal["auto", "fp32", "bf16"] = "auto"
+) -> torch.dtype:
+    """The type to multiply in: bfloat16 where the hardware does so natively, else float32.
+
+    An explicit `bf16` is obeyed everywhere, so that a result can be repeated on another machine;
+    where it is emulated it is slower than float32, and that is logged.
+    Raises ConfigError for other names.
+    """
+    if wanted not in ("auto", "fp32", "bf16"):
+        raise ConfigError(f"There is no precision {wanted!r}; say auto, fp32 or bf16.")
+    native, why = _native_bf16(device)
+    if wanted == "bf16" and not native:
+        _log.warning("bf16 is slower than fp32 here: %s", why)
+    return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and native) else torch.float32
+
+
+def _native_bf16(device: torch.device) -> tuple[bool, str]:
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        return major >= 8, f"the GPU has compute capability {major}.{minor}, native from 8.0 on"
+    if device.type != "cpu":
+        return False, f"not used on {device.type}"
+    if not torch.backends.mkldnn.is_available():
+        return False, "this PyTorch was built without oneDNN"
+    if torch.cpu._is_amx_tile_supported():
+        return True, "the CPU has AMX"
+    if torch.cpu._is_avx512_bf16_supported():
+        return True, "the CPU has AVX512-BF16"
+    return False, "the CPU has neither AMX nor AVX512-BF16"
+
+
+def can_compile(device: torch.device | None = None) -> tuple[bool, str]:
+    """Whether `torch.compile` can generate code for a device (default: the CPU), and why (not).
+
+    On a CPU it needs a C++ compiler and Python's headers, on a GPU Triton.
+    """
+    kind = "cpu" if device is None else device.type
+    if kind == "cuda":
+        there = importlib.util.find_spec("triton") is not None
+        return there, "Triton is installed" if there else "Triton is not installed"
+    if kind != "cpu":
+        return False, f"not used on {kind}"
+    defaults = {"darwin": "clang++", "win32": "cl"}
+    compiler = os.environ.get("CXX", defaults.get(sys.platform, "g++"))
+    if shutil.which(compiler) is None:
+        return False, f"there is no C++ compiler {compiler}"
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        return False, f"Python's headers are not in {headers}"
+    return True, f"C++ compiler {compiler}"
+
+
+def describe() -> dict[str, str]:
+    """Facts for `marey doctor`: devices, threads, and which fast paths are on and why."""
+    device = pick()
+    facts = {
+        "device": str(device),
+        "threads": f"{torch.get_num_threads()} of {os.cpu_count()} cores",
+        "CPU instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+    for i in range(_count("cuda")):
+        facts[f"cuda:{i}"] = torch.cuda.get_device_name(i)
+    native, why = _native_bf16(device)
+    facts["bf16"] = f"{'on' if native else 'off'}: {why}"
+    can, why = can_compile(device)
+    facts["torch.compile"] = f"{'on, for long runs' if can else 'off'}: {why}"
+    return facts

@@ -1,0 +1,1 @@
+"""Networks: backbones, temporal transformer, heads, and how published weights get into them."""

@@ -1,0 +1,147 @@
+"""Weights from files that others published: found by name, checked in full, never unpickled."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from marey.errors import CheckpointError
+
+_HEADS = ("fc", "_fc", "classifier", "head", "projector", "projection_head", "prototypes")
+"""What sits behind a published backbone, has no place here and is left out without complaint."""
+
+_COPY = re.compile(r"(?:^|[._])(?:encoder_k|target|momentum|teacher|ema)[._]")
+"""In a prefix: this network is the slow copy of another one in the same file."""
+
+
+def load_state(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a weights file by name, on the CPU.
+
+    Reads `.safetensors`, and PyTorch's own files (`.pth`, `.pt`, `.tar`, ...) as long as they hold
+    nothing but plain data: no code in the file is ever run. Dictionaries within dictionaries become
+    one, their names joined with dots ({"state_dict": {"fc.bias": ...}} gives "state_dict.fc.bias");
+    what is not a tensor is left out.
+
+    Raises CheckpointError for a file that is missing, damaged, unsafe, or without tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no weights file {path}; check the setting `weights`.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # only the newer of PyTorch's two formats can be mapped instead of read
+        mapped = zipfile.is_zipfile(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is not a weights file, or holds objects besides tensors, which could run code "
+            "when opened; save its state_dict alone, best as .safetensors."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or not a weights file; fetch or save it again."
+        ) from error
+    state = dict(_tensors(content, ""))
+    if not state:
+        raise CheckpointError(f"{path} holds no tensors; is it a file of weights?")
+    return state
+
+
+def _tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, Tensor):
+        yield prefix, content
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _tensors(value, f"{prefix}.{name}" if prefix else str(name))
+
+
+def load_into(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str | Path,
+    other_names: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """Copies a network's weights out of a file's tensors, whatever the file calls the network.
+
+    Every weight of the module must be there with its shape. The prefix under which they stand
+    (`module.encoder_q.` in MoCo, `online_backbone.module.` in BYOL, `backbone.`, none ...) is the
+    one that fits most names; of a network and its slow copy (`encoder_k`, `target` ...) the network
+    is taken. Classifiers and projection heads behind the backbone are left out, and so is what
+    stands elsewhere in the file.
+
+    Args:
+        source: the file, for messages.
+        other_names: further spellings, each from all the module's names to the file's.
+
+    Raises CheckpointError, and changes nothing, where weights are missing or have other shapes,
+    where the network in the file has more than the module, or where several networks fit alike.
+    """
+    own = module.state_dict()
+    spellings = [{name: name for name in own}, *other_names]
+    prefix, names = _find(state, spellings, source)
+    found = {
+        name: state[prefix + theirs] for name, theirs in names.items() if prefix + theirs in state
+    }
+    # counters of steps, which older files do not have
+    missing = [n for n in own if n not in found and not n.endswith("num_batches_tracked")]
+    known = {prefix + theirs for theirs in names.values()}
+    unexpected = [
+        name
+        for name in state
+        if name.startswith(prefix)
+        and name not in known
+        and name.removeprefix(prefix).split(".")[0] not in _HEADS
+    ]
+    reshaped = [
+        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+        for name, value in found.items()
+        if value.shape != own[name].shape
+    ]
+    complaints = [
+        f"{len(some)} {what} ({', '.join(some[:3])}{', ...' if len(some) > 3 else ''})"
+        for some, what in (
+            (missing, "are missing"),
+            (unexpected, "are not expected"),
+            (reshaped, "have another shape"),
+        )
+        if some
+    ]
+    if complaints:
+        raise CheckpointError(
+            f"{source} does not fit {type(module).__name__}: of its {len(own)} weights "
+            f"{', '.join(complaints)}; choose another backbone or file."
+        )
+    module.load_state_dict(found, strict=False)
+
+
+def _find(
+    state: Mapping[str, Tensor], spellings: Sequence[Mapping[str, str]], source: str | Path
+) -> tuple[str, Mapping[str, str]]:
+    """The prefix and spelling that fit most names."""
+    fits: dict[tuple[int, bool], list[tuple[str, Mapping[str, str]]]] = {}
+    for names in spellings:
+        first = next(iter(names.values()))
+        for name in state:
+            prefix = name.removesuffix(first)
+            if prefix != name and (not prefix or prefix.endswith(".")):
+                count = sum(prefix + theirs in state for theirs in names.values())
+                fits.setdefault((count, not _COPY.search(prefix)), []).append((prefix, names))
+    if not fits:
+        return "", spellings[0]
+    (count, _), best = max(fits.items(), key=lambda item: item[0])
+    if len(best) > 1 and count > len(spellings[0]) / 2:
+        raise CheckpointError(
+            f"{source} holds several networks that fit ({', '.join(p for p, _ in best)}); "
+            "save the one you mean to a file of its own."
+        )
+    return best[0]

@@ -1,0 +1,91 @@
+"""Devices: what is asked for is there or refused, and every fast path says why it is on or off."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from marey import device
+from marey.errors import ConfigError
+
+CPU = torch.device("cpu")
+
+
+def cpu_with(monkeypatch: pytest.MonkeyPatch, *, amx: bool = False, bf16: bool = False) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+
+
+def test_auto_takes_the_best_device_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, best in (({"cuda": 2, "mps": 1}, "cuda"), ({"mps": 1}, "mps"), ({}, "cpu")):
+        monkeypatch.setattr(device, "_count", lambda kind, t=there: {"cpu": 1, **t}.get(kind, 0))
+        assert device.pick("auto") == torch.device(best)
+        assert device.pick("cpu") == CPU
+
+
+def test_refuses_devices_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="no device 'tpu9000'"):
+        device.pick("tpu9000")
+    monkeypatch.setattr(device, "_count", lambda kind: {"cpu": 1, "cuda": 2}.get(kind, 0))
+    assert device.pick("cuda:1") == torch.device("cuda:1")
+    for name in ("cuda:2", "mps", "meta"):
+        with pytest.raises(ConfigError, match=f"has no device '{name}'"):
+            device.pick(name)
+
+
+def test_bf16_where_the_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    for amx, bf16 in ((True, True), (False, True), (True, False)):
+        cpu_with(monkeypatch, amx=amx, bf16=bf16)
+        assert device.precision(CPU) == torch.bfloat16
+    cpu_with(monkeypatch)
+    assert device.precision(CPU) == torch.float32
+    for capability, dtype in (((7, 5), torch.float32), ((8, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        assert device.precision(torch.device("cuda:0")) == dtype
+    assert device.precision(torch.device("mps")) == torch.float32
+
+
+def test_an_explicit_precision_is_obeyed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cpu_with(monkeypatch, amx=True)
+    assert device.precision(CPU, "fp32") == torch.float32
+    cpu_with(monkeypatch)
+    with caplog.at_level(logging.WARNING):
+        assert device.precision(CPU, "bf16") == torch.bfloat16
+    assert "slower than fp32" in caplog.text
+    with pytest.raises(ConfigError, match="no precision 'fp16'"):
+        device.precision(CPU, "fp16")  # type: ignore[arg-type]
+
+
+def test_compiling_needs_a_compiler_and_headers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "some-cxx"
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    assert device.can_compile() == (False, f"Python's headers are not in {tmp_path}")
+    (tmp_path / "Python.h").touch()
+    assert device.can_compile(CPU) == (True, f"C++ compiler {compiler}")
+    monkeypatch.setenv("CXX", str(tmp_path / "absent"))
+    assert device.can_compile() == (False, f"there is no C++ compiler {tmp_path / 'absent'}")
+    assert device.can_compile(torch.device("mps"))[0] is False
+
+
+def test_describes_every_fast_path_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_count", lambda kind: int(kind == "cpu"))
+    cpu_with(monkeypatch)
+    monkeypatch.setenv("CXX", "absent-compiler")
+    facts = device.describe()
+    assert facts["device"] == "cpu"
+    assert facts["bf16"].startswith("off: ")
+    assert facts["torch.compile"] == "off: there is no C++ compiler absent-compiler"
+    cpu_with(monkeypatch, amx=True)
+    if torch.backends.mkldnn.is_available():
+        assert device.describe()["bf16"] == "on: the CPU has AMX"
