@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# several test processes share the cores: threads that spin while they wait would starve the others
+os.environ["OMP_WAIT_POLICY"] = "passive"
 
 import pytest
 
@@ -23,3 +27,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from marey.synthetic.world import tiny_world
 
     return tiny_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder after a few steps on the tiny world."""
+    from dataclasses import replace
+
+    from marey.manifest import Manifest
+    from marey.recipes import carl_tiny
+    from marey.training import train
+
+    recipe = carl_tiny()
+    recipe = replace(recipe, data=replace(recipe.data, steps=5, copies=2))
+    videos = Manifest.read(world).select(split="train")
+    return train(videos, tmp_path_factory.mktemp("runs") / "run", recipe).run

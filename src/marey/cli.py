@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that help answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ class Eval:
         scores = evaluate(
             Model(self.run_folder, self.device), self.labels, stride=self.stride, show=True
         )
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else 120)
         for table in scores.tables():
             console.print(table)
         for path in self.out:
@@ -226,15 +227,14 @@ def _overview() -> str:
 
 
 def _list_left_out(left_out: Iterable[tuple[str, str]]) -> None:
-    rows = list(left_out)
+    rows = [f"  {name}: {reason}" for name, reason in left_out]
     if rows:
-        print(f"{len(rows)} videos were left out:", file=sys.stderr)
-    for name, reason in rows:
-        print(f"  {name}: {reason}", file=sys.stderr)
+        print(f"{len(rows)} videos were left out:", *rows, sep="\n", file=sys.stderr)
 
 
 def _say(text: str) -> None:
-    print(text)
+    if os.environ.get("RANK", "0") == "0":  # of the processes of torchrun, one speaks
+        print(text)
 
 
 def _stop(text: str, code: int) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from marey import checkpoint, device, store
 from marey.augment import plain
-from marey.data import LeftOut, decode_size
+from marey.data import LeftOut, decode_size, survey
 from marey.errors import VideoError
 from marey.manifest import Manifest
 from marey.methods.base import Method
@@ -39,12 +39,15 @@ class Model:
         self.device = device.pick(device_name)
         self.method = checkpoint.load_method(self.run, self.device)
 
-    def embed(self, path: str | Path, name: str | None = None) -> Embeddings:
+    def embed(
+        self, path: str | Path, name: str | None = None, info: VideoInfo | None = None
+    ) -> Embeddings:
         """The embedding of one video, every row of it seen in one pass of the transformer.
 
+        name: under which it is stored, by default the path.  info: what `probe` found, if known.
         Raises VideoError where it cannot be decoded to its end or is too short for one row.
         """
-        info = probe(Path(path))
+        info = info or probe(path)
         features = extract(self.method, info, self.device)
         return encode(self.method, features, info, name or str(path), self.device)
 
@@ -88,21 +91,23 @@ def embed_to(
 
     A video that cannot be read is left out and named in the result. What is embedded is kept
     beside `out` at once: a stopped run of the same command goes on where it was.
-    Raises CheckpointError, ManifestError, StorageError; VideoError where no video can be read.
+    Raises CheckpointError, StorageError; ManifestError or VideoError where no video can be read.
     """
     out, model = Path(out), run if isinstance(run, Model) else Model(run)
     manifest = videos if isinstance(videos, Manifest) else Manifest.of(videos)
     about = {"method": model.method.recipe.method.name, "run": model.run.name}
+    corpus = survey(manifest, show)
+    model.method.expect(corpus.frames)
     weights = model.run / "checkpoint" / "model.safetensors"
     parts = out.with_name(f".{out.name}.{_digest(weights)}.parts")
-    left_out: list[LeftOut] = []
+    left_out = list(corpus.left_out)
     kept: list[Path] = []
-    with bar("Embedding", len(manifest), show) as advance:
-        for entry in manifest:
+    with bar("Embedding", len(corpus), show) as advance:
+        for entry, info in zip(corpus.entries, corpus.infos, strict=True):
             try:
                 part = parts / f"{_digest(entry.path, entry.name)}.parquet"
                 if not part.exists():
-                    store.write(part, [model.embed(entry.path, entry.name)], about)
+                    store.write(part, [model.embed(entry.path, entry.name, info)], about)
                 kept.append(part)
             except VideoError as error:
                 left_out.append((entry.name, str(error)))
@@ -125,7 +130,6 @@ def extract(method: Method, info: VideoInfo, where: torch.device) -> Tensor:
         raise VideoError(
             f"{info.path} has {info.frames} frames, too few for one row of this run's embedding."
         )
-    method.expect(len(units))
     rows = []
     for clip in ahead(_clips(info, units, decode_size(recipe.encoder.size)), depth=2):
         count, length = clip.shape[:2]

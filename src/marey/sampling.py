@@ -51,5 +51,8 @@ def schedule(videos: int, per_step: int, step: int, seed: int) -> I64:
     video comes once per epoch, and an epoch may end within a step.
     """
     at = np.arange(step * per_step, (step + 1) * per_step)
-    orders = {e: np.random.default_rng([seed, e]).permutation(videos) for e in np.unique(at // videos).tolist()}
+    orders = {
+        e: np.random.default_rng([seed, e]).permutation(videos)
+        for e in np.unique(at // videos).tolist()
+    }
     return np.array([orders[i // videos][i % videos] for i in at], dtype=np.int64)

@@ -181,15 +181,9 @@ def _open_run(
     out: Path, recipe: Recipe, corpus: Corpus, where: torch.device, rank: distributed.Rank
 ) -> None:
     """Starts the run folder, or makes sure that the one found was started with this recipe."""
-    if (out / "run.json").exists():
-        if checkpoint.read_recipe(out) != recipe:
-            raise ConfigError(
-                f"{out} holds a run with other settings; give another --out, or delete it."
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not a run folder; give another --out.")
-    if rank.first:
+    if rank.first and not (out / "run.json").exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out} exists and is not a run folder; give another --out.")
         facts = {
             "videos": len(corpus),
             "frames": corpus.frames,
@@ -201,6 +195,10 @@ def _open_run(
         }
         checkpoint.write_run(out, recipe, facts)
     distributed.barrier()
+    if checkpoint.read_recipe(out) != recipe:
+        raise ConfigError(
+            f"{out} holds a run with other settings; give another --out, or delete it."
+        )
 
 
 def _finite(loss: Tensor, step: int, batch: Batch, out: Path) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marey.data import LeftOut
+from marey.data import LeftOut, survey
 from marey.embedding import Model, extract, vectors
 from marey.errors import ConfigError, ManifestError, VideoError
 from marey.evaluation import frames as metrics
@@ -26,7 +26,6 @@ from marey.methods import build
 from marey.methods.base import Method
 from marey.progress import bar
 from marey.types import F32, F64, I64
-from marey.video import probe
 
 FRACTIONS = (0.1, 0.5, 1.0)
 NEIGHBOURS = (5, 10, 15)
@@ -121,18 +120,18 @@ def _look(
         )
     rng = np.random.default_rng(SHIFT_SEED)
     videos: list[Labelled] = []
-    left_out: list[LeftOut] = []
-    with bar("Embedding labelled videos", len(entries), show) as advance:
-        for entry in entries:
-            part = metrics.shift(entry.frames or 0, rng) if entry.frames else None
+    corpus = survey(Manifest(tuple(entries)), show)
+    left_out = list(corpus.left_out)
+    method.expect(corpus.frames)
+    with bar("Embedding labelled videos", len(corpus), show) as advance:
+        for entry, info in zip(corpus.entries, corpus.infos, strict=True):
+            part = metrics.shift(info.frames, rng)
             try:
-                info = probe(entry.path)
                 entry.phases(info.frames)  # raises where a label lies behind the last frame
                 features = extract(method, info, where).half()
                 untaught = features
                 if not method.cacheable:
                     untaught = extract(untrained, info, where).half()
-                part = part or metrics.shift(info.frames, rng)
                 videos.append(Labelled(entry, features, untaught, part))
             except (VideoError, ManifestError) as error:
                 left_out.append((entry.name, str(error)))
