@@ -12,7 +12,7 @@ from numpy.random import Generator
 from scipy.interpolate import PchipInterpolator
 
 from marey.synthetic.actions import ANGLES, PARAMETERS, Action
-from marey.types import F64, I64
+from marey.types import F64, I64, Bool
 
 JOINTS = (
     *("pelvis", "waist", "neck", "head"),
@@ -89,15 +89,17 @@ def sample_motion(rng: Generator, action: Action, fps: float, variety: float) ->
 
     variety: 1 = the full range of manners, pauses and paces, 0 = none. Idle time always varies.
     """
-    knots = [np.stack(keys) for keys in action.knots()]
+    knots = action.knots()
     angle = np.isin(PARAMETERS, ANGLES)
     manner = variety * rng.normal(0, 4.0, len(angle)) * angle
     size = 1 + variety * rng.uniform(-0.1, 0.06)
     home = knots[0][0]
     knots = [home + (keys - home) * np.where(angle, size, 1) + manner for keys in knots]
-    pace = 1.25 ** (variety * rng.uniform(-1, 1))
-    seconds = [rng.uniform(0.1, 1.3)]  # idle before: what makes a clock useless
-    times, poses = [0.0, seconds[0]], [knots[0][0], knots[0][0]]
+    pace = 0.9 * 1.25 ** (variety * rng.uniform(-1, 1))
+    usual = pace * sum(move.seconds for move in action.moves)
+    before, after = 0.1 + usual * rng.uniform(0, 0.85, 2)  # what makes a clock useless
+    seconds = [before]
+    times, poses = [0.0, before], [knots[0][0], knots[0][0]]
     for move, keys in zip(action.moves, knots[1:], strict=True):
         length = pace * move.seconds * 1.3 ** (variety * float(np.clip(rng.normal(), -2, 2)))
         start = times[-1]
@@ -112,28 +114,29 @@ def sample_motion(rng: Generator, action: Action, fps: float, variety: float) ->
             times.append(times[-1] + pause)
             poses.append(poses[-1])
         seconds.append(length)
-    times.append(times[-1] + rng.uniform(0.1, 1.3))
+    times.append(times[-1] + after)
     poses.append(poses[-1])
-    boundaries = np.maximum(np.rint(np.cumsum(seconds) * fps), 1).astype(np.int64)
-    total = max(int(round(times[-1] * fps)), int(boundaries[-1]) + 2)
+    order = np.arange(1, len(seconds) + 1)  # at low rates, too, every phase has a frame
+    starts = np.rint(np.cumsum(seconds) * fps).astype(np.int64)
+    boundaries = np.maximum.accumulate(np.maximum(starts - order, 0)) + order
+    total = max(round(times[-1] * fps), int(boundaries[-1]) + 1)
     clock = np.minimum(np.arange(total) / fps, times[-1])
     # monotone cubics stop where a parameter turns and glide through where it does not
     track = PchipInterpolator(times, np.stack(poses))(clock)
     return Motion(track + _sway(rng, clock, angle), boundaries)
 
 
-def _sway(rng: Generator, clock: F64, angle: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> F64:
+def _sway(rng: Generator, clock: F64, angle: Bool) -> F64:
     """Nobody stands still: (T, P), slow waves of about one degree on every angle."""
     rate = rng.uniform(0.2, 0.9, (3, 1, len(angle)))
     start = rng.uniform(0, 2 * np.pi, rate.shape)
-    waves = np.sin(2 * np.pi * rate * clock[:, None] + start).sum(0)
+    waves: F64 = np.sin(2 * np.pi * rate * clock[:, None] + start).sum(0)
     return waves * angle * rng.uniform(0.4, 1.0)
 
 
 def skeleton(poses: F64, body: Body) -> Skeleton:
     """Joints (T, J, 3) of a body in the given poses (T, P)."""
     p = dict(zip(PARAMETERS, poses.T, strict=True))
-    frames = len(poses)
     hips = _turn("y", p["turn"])
     trunk = hips @ _turn("z", -p["lean"]) @ _turn("x", p["bend"])
     chest = trunk @ _turn("z", -p["curl"]) @ _turn("y", p["twist"])
@@ -187,7 +190,6 @@ def skeleton(poses: F64, body: Body) -> Skeleton:
         )
     joints = np.stack([at[name] for name in JOINTS], 1)
     joints[..., 1] += p["hop"][:, None]
-    assert joints.shape == (frames, len(JOINTS), 3)
     return Skeleton(joints, hips, chest, face)
 
 
@@ -224,6 +226,6 @@ def _toe(knee: F64, ankle: F64, turn: F64, sign: float, length: float) -> F64:
     height = ankle[:, 1:2] - ANKLE
     lift = np.clip(height / 0.3, 0, 1)
     way = flat * (1 - lift) + free * lift
-    toe = ankle + length * 0.75 * way / np.linalg.norm(way, axis=1, keepdims=True)
+    toe: F64 = ankle + length * 0.75 * way / np.linalg.norm(way, axis=1, keepdims=True)
     toe[:, 1] = np.maximum(toe[:, 1] - ANKLE * 0.65 * (1 - lift[:, 0]), 0.03)
     return toe
