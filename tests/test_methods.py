@@ -219,18 +219,19 @@ def test_embeddings_do_not_depend_on_chunks(
 
 @pytest.mark.parametrize("name", TINY)
 def test_learns_the_tiny_world(name: str, world: Path, tmp_path: Path) -> None:
-    """Trained beats untrained by a clear margin where a clock is no help."""
+    """Trained beats clock, frozen and untrained clearly where a clock is no help."""
     manifest = Manifest.read(world)
     done = train(manifest.select(split="train"), tmp_path / "run", RECIPES[name]())
     log = read_log(done.run)
-    assert log[-1]["loss"] < 0.8 * log[0]["loss"]
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
     model = Model(done.run)
     if isinstance(model.method, FrameMethod):
         scores = evaluate(model, manifest)
         own = model.method.recipe.method.name
-        for metric in ("ap5", "tau", "classification_100"):
-            better = scores.mean(own, True, metric)
-            assert better > scores.mean("untrained", True, metric) + 0.03, metric
+        for metric in ("ap5", "classification_100"):
+            for baseline in ("clock", "frozen", "untrained"):
+                reached = scores.mean(own, True, metric)
+                assert reached > scores.mean(baseline, True, metric) + 0.05, (metric, baseline)
 
 
 def test_a_run_folder_is_checked_before_it_is_believed(few: Manifest, tmp_path: Path) -> None:

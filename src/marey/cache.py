@@ -70,9 +70,9 @@ class FeatureCache:
                 continue
             if length - have > free:
                 raise StorageError(
-                    f"The feature cache {self.folder} needs {length / 1e9:.1f} GB and the disk has "
-                    f"{free / 1e9:.1f} GB left; free some space, give --out on another disk, or "
-                    "fewer --data.copies."
+                    f"The feature cache {self.folder} needs {length / 1e6:,.0f} MB, but the disk "
+                    f"has {free / 1e6:,.0f} MB left; free some space, give --out on another disk, "
+                    "or fewer --data.copies."
                 )
             with storing(path), path.open("ab") as file:
                 file.truncate(length)

@@ -131,9 +131,7 @@ class Eval:
         scores = evaluate(
             Model(self.run_folder, self.device), self.labels, stride=self.stride, show=True
         )
-        console = Console(width=None if sys.stdout.isatty() else 120)
-        for table in scores.tables():
-            console.print(table)
+        scores.show(Console(width=None if sys.stdout.isatty() else 120))
         for path in self.out:
             scores.write(path)
         _list_left_out(scores.left_out)

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from marey import pictures
 from marey.data import LeftOut
 from marey.embedding import Model
 from marey.errors import ManifestError
@@ -61,6 +62,8 @@ def demo(
     files = [out / name for name in ("pair.mp4", "pair.csv", "pair.json", "pair.png")]
     for path in files:
         pair.write(path, show=show and path.suffix == ".mp4")
+    files.append(out / "frames.png")
+    pictures.save(pair.strip_picture(), files[-1])
 
     scores: Scores | None = None
     left_out = trained.left_out
@@ -71,8 +74,7 @@ def demo(
         for path in files[-2:]:
             scores.write(path)
         if show:
-            for table in scores.tables():
-                console.print(table)
+            scores.show(console)
     minutes = (time.monotonic() - started) / 60
     facts = {
         "Run": str(trained.run),

@@ -22,7 +22,7 @@ from marey.video import VideoWriter, probe, read
 
 Matcher = Literal["dtw", "subsequence", "nearest"]
 
-BELONG = 0.5
+BELONG = 0.25
 """Alignability below which two videos are said not to show the same thing."""
 
 DISPLAY = 512  # rows and columns of a similarity picture
@@ -49,6 +49,12 @@ class Pair:
         """Whether the two videos seem to show the same action at all."""
         return self.alignability >= BELONG
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Query and reference as short as people know them: the file and its folder."""
+        first, second = ("/".join(Path(one.video).parts[-2:]) for one in (self.a, self.b))
+        return first, second
+
     def seconds(self) -> F64:
         """(2, K) times of the matched rows in query and reference."""
         rows = self.path.path
@@ -67,8 +73,7 @@ class Pair:
         """The similarity of all moments, with the path."""
         table = alignment.similarity(self.a.vectors, self.b.vectors, limit=DISPLAY)
         lengths = (float(self.a.end_seconds[-1]), float(self.b.end_seconds[-1]))
-        names = (Path(self.a.video).name, Path(self.b.video).name)
-        return pictures.similarity_picture(table, self.seconds(), lengths, names)
+        return pictures.similarity_picture(table, self.seconds(), lengths, self.names)
 
     def strip_picture(self, columns: int = 8) -> Figure:
         """Some frames of the query above the frames of the reference that they match."""
@@ -79,8 +84,7 @@ class Pair:
             self.infos[1].path, self.b.first[matched], size=160, info=self.infos[1]
         ).pixels
         captions = [f"{s:.2f} s" for s in self.a.start_seconds[rows]]
-        names = (Path(self.a.video).name, Path(self.b.video).name)
-        return pictures.strip_picture([first, second], names, captions)
+        return pictures.strip_picture([first, second], self.names, captions)
 
     def write(self, path: Path, *, show: bool = False) -> None:
         """Writes what the ending asks for: .csv or .json of matched times, .png of the similarity,

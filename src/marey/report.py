@@ -65,7 +65,7 @@ def write_report(
 
     Raises StorageError where it cannot be written.
     """
-    names = f"<b>{_text(Path(pair.a.video).name)}</b> and <b>{_text(Path(pair.b.video).name)}</b>"
+    names = " and ".join(f"<b>{_text(name)}</b>" for name in pair.names)
     parts = [
         f"<h1>{_text(title)}</h1>",
         "<dl>" + "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in facts.items()),

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from marey.data import LeftOut
+from marey.errors import ConfigError
 from marey.files import replacing
 
 TITLES = {
@@ -27,6 +29,9 @@ TITLES = {
     "error_dtw": "err DTW",
 }
 """Metrics by their short names in tables. Errors are in phases, less is better."""
+
+HEADLINE = ("classification_100", "progression", "tau", "ap5", "error_dtw")
+WIDE = 110  # columns of a terminal from which on all metrics fit
 
 LESS_IS_BETTER = ("error_nearest", "error_dtw")
 
@@ -77,22 +82,22 @@ class Scores:
             return math.nan
         return min(known) if metric in LESS_IS_BETTER else max(known)
 
-    def tables(self) -> list[Table]:
-        """One table for whole videos and one for shifted, for the terminal."""
-        made = []
+    def show(self, console: Console) -> None:
+        """Prints one table for whole videos and one for shifted; the headline of them where the
+        terminal is narrow."""
+        metrics = (
+            self.metrics if console.width >= WIDE else [m for m in HEADLINE if m in self.metrics]
+        )
         for shifted in (False, True):
             table = Table(title=_caption(shifted), title_justify="left")
             table.add_column("embedding")
-            for metric in self.metrics:
+            for metric in metrics:
                 table.add_column(TITLES[metric], justify="right")
             for name in self.embeddings:
-                cells = [self._cell(name, shifted, metric) for metric in self.metrics]
-                table.add_row(
-                    name,
-                    *[f"[bold]{text}[/bold]" if best else text for text, best in cells],
-                )
-            made.append(table)
-        return made
+                cells = [self._cell(name, shifted, metric) for metric in metrics]
+                bold = [f"[bold]{text}[/bold]" if best else text for text, best in cells]
+                table.add_row(name, *bold)
+            console.print(table)
 
     def markdown(self) -> str:
         """Both tables as Markdown, the best of a column in bold."""
@@ -141,8 +146,11 @@ class Scores:
         return text.getvalue()
 
     def write(self, path: Path) -> None:
-        """Writes .csv, .md or .html, by the ending. Raises StorageError."""
+        """Writes .csv, .md or .html, by the ending. Raises StorageError, and ConfigError for
+        another ending."""
         kinds = {".csv": self.csv, ".md": self.markdown, ".html": self.html}
+        if path.suffix not in kinds:
+            raise ConfigError(f"{path}: give a name that ends in .csv, .md or .html.")
         with replacing(path) as draft:
             draft.write_text(kinds[path.suffix](), encoding="utf-8")
 

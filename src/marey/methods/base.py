@@ -22,8 +22,8 @@ class Method(nn.Module, ABC):
     """A network with four verbs: `views`, `forward`, `after_step` and, for export, `encode`.
 
     Attributes:
-        crop: how a frame becomes the square that `features` sees at evaluation: squeezing the "whole"
-            frame, or its "centre".
+        crop: how a frame becomes the square that `features` sees at evaluation: squeezing the
+            "whole" frame, or its "centre".
         span: frames of the video that one row of the embedding covers.
     """
 
@@ -47,7 +47,7 @@ class Method(nn.Module, ABC):
     def forward(self, batch: Batch) -> StepOutput:
         """The loss of a batch. This call, and only this, goes through DistributedDataParallel."""
 
-    def after_step(self) -> None:  # noqa: B027 - most methods have nothing to do here
+    def after_step(self) -> None:
         """Runs after the optimiser: momentum copies, queues."""
 
     @property

@@ -83,8 +83,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, times: Tensor, valid: Tensor | None) -> Tensor:
         x = x + self.dropout(self.attention(self.norm1(x), times, valid))
-        x = x + self.dropout(self.feedforward(self.norm2(x)))
-        return x
+        out: Tensor = x + self.dropout(self.feedforward(self.norm2(x)))
+        return out
 
 
 class TemporalTransformer(nn.Module):
