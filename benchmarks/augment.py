@@ -34,8 +34,8 @@ def run(frames: int = 80, size: int = 224, repeats: int = 7, views: int = 10) ->
     clip = _clip(rng, frames)
     tensor = torch.from_numpy(clip)
     draws = [draw(rng, AugmentConfig(), height=HEIGHT, width=WIDTH) for _ in range(views)]
-    # Pillow's time per frame does not depend on the number of frames: a few are enough
-    few = clip[: max(1, frames // 10)]
+    few = clip[: max(1, frames // 10)]  # Pillow's time per frame does not depend on their number
+    threads = torch.get_num_threads()
     seconds: dict[str, list[float]] = {"marey": [], "marey_bf16": [], "pillow": []}
     for _ in range(repeats):
         start = time.perf_counter()
@@ -46,15 +46,17 @@ def run(frames: int = 80, size: int = 224, repeats: int = 7, views: int = 10) ->
         for choice in draws:
             augment([tensor], [choice], size, torch.bfloat16)
         seconds["marey_bf16"].append((time.perf_counter() - start) / (views * frames))
+        torch.set_num_threads(1)  # as in a data worker, where this way usually runs
         start = time.perf_counter()
         for choice in draws:
             augment_clip(few, choice, size)
         seconds["pillow"].append((time.perf_counter() - start) / (views * len(few)))
+        torch.set_num_threads(threads)
     rates = {name: 1 / median(values) for name, values in seconds.items()}
     return {
         "frames": frames,
         "size": size,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "frames_per_second": rates,
         "ratio": rates["marey"] / rates["pillow"],
         "ratio_bf16": rates["marey_bf16"] / rates["pillow"],
