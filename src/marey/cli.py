@@ -179,6 +179,9 @@ COMMANDS: dict[str, type[Any]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command. Exits with 1 and one sentence where the user's input cannot be used."""
+    # before torch is loaded: decoding runs beside it, and threads that spin while they wait would
+    # take the cores from it (docs/log.md)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         _say(_overview())

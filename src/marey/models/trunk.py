@@ -19,9 +19,11 @@ from marey.models.backbone import Backbone
 
 _log = logging.getLogger(__name__)
 
-_CHUNK = {"cpu": 16}
-"""Pictures that go through frozen stages at once: on a CPU few, so that they stay in its caches."""
-_CHUNK_ELSEWHERE = 128
+_CHUNK, _CHUNK_GPU = 16, 128
+"""Pictures that go through frozen stages at once."""
+_CHUNK_PIXELS = 8 * 224 * 224
+"""At most so many pixels of them on a CPU: maps beyond 32 MB, which the C library returns to the
+system after every layer and gets back as fresh pages, cost a third of the speed."""
 
 _COMPILING_PAYS = 30.0
 """Seconds of work ahead from which on compiling (5 to 20 s, for half the time) is worth it."""
@@ -95,8 +97,7 @@ class Trunk:
         # whatever mode the caller is in, so that compiled code is compiled once
         off = torch.autocast(x.device.type, enabled=False)
         with torch.inference_mode(False), torch.no_grad(), off:
-            chunk = _CHUNK.get(x.device.type, _CHUNK_ELSEWHERE)
-            batch = torch.zeros((chunk, *x.shape[1:]), device=x.device)
+            batch = torch.zeros((_chunk(x), *x.shape[1:]), device=x.device)
             batch = batch.to(memory_format=torch.channels_last)
             run = self._ready(batch, needed)
             pieces = []
@@ -142,6 +143,12 @@ class Trunk:
         start = time.perf_counter()
         eager(batch)[-1].sum().item()  # waits for a GPU
         return (time.perf_counter() - start) * images / len(batch) >= _COMPILING_PAYS
+
+
+def _chunk(x: Tensor) -> int:
+    if x.device.type != "cpu":
+        return _CHUNK_GPU
+    return max(1, min(_CHUNK, _CHUNK_PIXELS // (x.shape[2] * x.shape[3])))
 
 
 class _FrozenStages(nn.Module):
