@@ -80,7 +80,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="1 on a busy machine"
+    )
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     for case in CASES:
         result = run((case,), args.frames, args.repeats)
         (values,) = result["results"].values()

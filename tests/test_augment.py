@@ -199,7 +199,7 @@ def test_every_frame_gets_the_same_change_whatever_its_company(seed: int, frames
 
 
 def test_a_clip_of_many_chunks_equals_its_frames() -> None:
-    size = 224  # four frames of this size are worked on at a time
+    size = 224  # two frames of this size are worked on at a time
     clip = clip_of(10, 60, 80)
     choice = Draw((0.1, 0.2, 0.5, 0.5), True, (("contrast", 1.5), ("hue", 0.2)), 1.5)
     got = augment([clip], [choice], size)[0]

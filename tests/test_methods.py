@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +148,26 @@ def test_a_stopped_training_goes_on_exactly(
         assert one.keys() == two.keys()
         for key in one:
             assert torch.equal(one[key], two[key]), key
+
+
+def test_ctrl_c_keeps_the_step_under_way(
+    few: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = short(RECIPES[TINY[0]]())
+    method = find(recipe)
+    real, calls = method.after_step, []
+
+    def after_step(self) -> None:  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(self)
+
+    monkeypatch.setattr(method, "after_step", after_step)
+    with pytest.raises(KeyboardInterrupt):
+        train(few, tmp_path / "run", recipe)
+    assert json.loads((tmp_path / "run" / "checkpoint" / "state.json").read_text())["step"] == 3
+    assert train(few, tmp_path / "run", recipe).steps == 4
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -251,6 +251,9 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="holds a world of other settings"):
             little(tmp_path, 2, **settings_)
     assert json.loads((tmp_path / "world.json").read_text())["seed"] == 0
+    (tmp_path / "world.json").unlink()
+    with pytest.raises(ConfigError, match="holds a world of other settings"):
+        little(tmp_path, 2)  # videos of which nobody knows what they are
 
 
 def test_settings_that_cannot_be(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from marey.files import storing
 from marey.manifest import Manifest
 from marey.methods import build
 from marey.methods.base import Method
-from marey.progress import bar, console
+from marey.progress import bar
 from marey.recipes import DEFAULT, RECIPES
 from marey.types import Batch, StepOutput
 
@@ -59,8 +59,8 @@ def train(
     """Trains a method on unlabelled videos.
 
     A run folder that holds a checkpoint of the same settings is resumed exactly: what a step sees,
-    and its dropout, are functions of the seed and the step. Ctrl-C stops after the current step
-    and keeps it.
+    and its dropout, are functions of the seed and the step. Ctrl-C stops after the current step,
+    keeps it, and raises KeyboardInterrupt.
 
     Args:
         videos: a folder, a table, or a list of files (see `marey.manifest.Manifest`).
@@ -131,10 +131,11 @@ def train(
                     checkpoint.save(out, method, optimizer, state)
                     saved = time.monotonic()
                 if stopping:
-                    console.print(f"Stopped after step {step + 1}; the same command goes on.")
                     break
         if rank.first and steps:
             checkpoint.save(out, method, optimizer, state)
+        if stopping:
+            raise KeyboardInterrupt  # what comes after a training must not use half of one
         distributed.barrier()
     return Trained(out, state["step"], state["loss"], tuple(left_out), time.monotonic() - started)
 

@@ -126,8 +126,8 @@ def render_world(
             f"{len(actions)} actions; give at least one video per action and a share within 0..1."
         )
     folder = Path(folder)
-    _claim(folder, {"edition": _EDITION, "seed": seed, **asdict(style)})
     jobs = _jobs(folder, videos, actions, seed, split, style)
+    _claim(folder, jobs, {"edition": _EDITION, "seed": seed, **asdict(style)})
     missing = [job for job in jobs if not job.path.is_file()]
     with bar("Rendering a world", len(missing), show and bool(missing)) as advance:
         _render_all(missing, workers, advance)
@@ -174,11 +174,17 @@ def _checked(
     return _Style((size[0], size[1]), tuple(float(rate) for rate in fps), float(variety))
 
 
-def _claim(folder: Path, settings: dict[str, object]) -> None:
-    """Note what the videos of a folder are, so that no other world is mixed in later."""
+def _claim(folder: Path, jobs: Sequence[_Job], settings: dict[str, object]) -> None:
+    """Note what the videos of a folder are, so that nothing else is taken for them later."""
     note = folder / "world.json"
     settings = json.loads(json.dumps(settings))
-    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != settings:
+    try:
+        held = json.loads(note.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        held = None
+    if held == settings:
+        return
+    if held or any(job.path.exists() for job in jobs):
         raise ConfigError(f"{folder} holds a world of other settings; delete it or name another.")
     write_json(note, settings)
 
