@@ -9,6 +9,12 @@ from pathlib import Path
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
 import pytest
+from hypothesis import settings
+
+# continuous integration tries the same examples every time; at a desk every run tries new ones
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared"
 
