@@ -105,6 +105,7 @@ def load_into(
         if name.startswith(prefix)
         and name not in known
         and name.removeprefix(prefix).split(".")[0] not in _HEADS
+        and not _COPY.search(name.removeprefix(prefix))
     ]
     reshaped = [
         f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
