@@ -8,9 +8,9 @@ Colours mean what they mean in Pillow and torchvision, computed in float32 witho
 between: brightness scales, contrast blends with the mean luma of each frame, saturation with each
 pixel's luma, hue turns the HSV colour circle; values are clamped to the range after each.
 
-Frames are cropped, resized and flipped as uint8, then taken apart into colour planes, changed in
-place and written once. On the CPU every thread does so with its own frames, few enough to stay in
-its cache, in memory that is allocated once: allocating anew would take longer than computing.
+On the CPU every thread takes frames of its own through OpenCV's vector code, one at a time so that
+a frame stays in the cache. Other devices take a clip at a time, in torch. Both give the same
+values, but that the CPU resizes in uint8.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -31,7 +31,6 @@ from marey.errors import ConfigError, ShapeError
 from marey.types import Draw
 
 Box = tuple[float, float, float, float]
-_Blur = list[tuple[slice, slice, Tensor]]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -39,8 +38,14 @@ LUMA = (0.299, 0.587, 0.114)
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 _SIGMA_SIZE = 224  # the view whose pixels `Draw.sigma` counts
-_CHUNK = 310_000  # values a CPU thread works on at a time: two frames of 224 pixels
-_BLOCK = 32  # rows of a blur that are one matrix product
+_CHUNK = 4  # frames that a CPU thread takes at a time
+
+# affine maps of (red, green, blue, 1), values 0..255
+_SAME = np.eye(4)
+_GREY = np.eye(4)
+_GREY[:3, :3] = LUMA
+_NORMALISE = np.diag([*(1 / (255 * s) for s in STD), 1.0])
+_NORMALISE[:3, 3] = -np.divide(MEAN, STD)
 
 
 def draw(
@@ -88,15 +93,20 @@ def augment(
     """
     if not clips or len(clips) != len(draws):
         raise ShapeError(f"{len(clips)} clips with {len(draws)} draws: give one draw for each clip")
-    for clip in clips:
+    for clip, choice in zip(clips, draws, strict=True):
         _check_clip(clip)
+        _check_jitter(choice)
     lengths = {len(clip) for clip in clips}
     if len(lengths) > 1:
         raise ShapeError(f"clips of {sorted(lengths)} frames: pad them to one length first")
     shape = (len(clips), len(clips[0]), size, size, 3)
-    out = torch.empty(shape, dtype=dtype, device=clips[0].device).permute(0, 1, 4, 2, 3)
-    _run(clips, draws, out)
-    return out
+    out = torch.empty(shape, dtype=dtype, device=clips[0].device)
+    if out.device.type == "cpu":
+        _augment_cpu(clips, draws, out)
+    else:
+        for clip, choice, place in zip(clips, draws, out, strict=True):
+            place.copy_(_augment_torch(clip, choice, size).permute(0, 2, 3, 1))
+    return out.permute(0, 1, 4, 2, 3)
 
 
 def plain(
@@ -185,168 +195,132 @@ def _check_clip(clip: Tensor) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A few frames of one clip, how to change them and where to write them."""
-
-    frames: Tensor
-    draw: Draw
-    blur: _Blur | None
-    out: Tensor
+def _check_jitter(choice: Draw) -> None:
+    for name, _ in choice.jitter:
+        if name not in ("brightness", "contrast", "saturation", "hue"):
+            raise ConfigError(
+                f"there is no jitter '{name}'; use brightness, contrast, saturation or hue"
+            )
 
 
-def _run(clips: Sequence[Tensor], draws: Sequence[Draw], out: Tensor) -> None:
-    """Fill `out` (N, T, 3, size, size)."""
-    size, device = out.shape[-1], out.device
-    threads, step = 1, out.shape[1]
-    if device.type == "cpu":
-        threads, step = torch.get_num_threads(), min(step, max(1, _CHUNK // (3 * size * size)))
-    jobs = [
-        _Job(frames, choice, blur, part)
-        for clip, choice, whole in zip(clips, draws, out, strict=True)
-        for blur in [_blur_bands(choice.sigma * size / _SIGMA_SIZE, size, device)]
-        for frames, part in zip(torch.split(clip, step), torch.split(whole, step), strict=True)
+def _augment_cpu(clips: Sequence[Tensor], draws: Sequence[Draw], out: Tensor) -> None:
+    """Fill `out` (N, T, size, size, 3)."""
+    chunks = [
+        (clip[i : i + _CHUNK], choice, place[i : i + _CHUNK])
+        for clip, choice, place in zip(clips, draws, out, strict=True)
+        for i in range(0, len(clip), _CHUNK)
     ]
-    queue = iter(jobs)
-    workers = min(threads, len(jobs))
+    queue = iter(chunks)
+    threads = torch.get_num_threads()
+    workers = min(threads, len(chunks))
     if workers == 1:
-        _work(queue, _Canvas(step, size, device))
+        _work(queue, out.shape[2])
         return
-    # Split between threads, each of many short operations would wait for its slowest part: where
-    # other processes want the cores too, that is most of the time. So every thread takes frames of
-    # its own and works alone. Setting 1 holds for that thread and for threads begun later.
+    # A thread of the pool must not start torch's threads too; what it sets holds for itself and
+    # for threads begun later, so it is set back.
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            canvases = [_Canvas(step, size, device) for _ in range(workers)]
-            for done in [pool.submit(_work, queue, canvas) for canvas in canvases]:
+            for done in [pool.submit(_work, queue, out.shape[2]) for _ in range(workers)]:
                 done.result()
     finally:
         torch.set_num_threads(threads)
 
 
-def _work(queue: Iterator[_Job], canvas: _Canvas) -> None:
-    for job in queue:
-        pixels = job.frames.permute(0, 3, 1, 2)
-        canvas.load(crop_resize(pixels, job.draw.box, job.draw.flip, canvas.size))
-        for name, amount in job.draw.jitter:
-            canvas.jitter(name, amount)
-        canvas.write(job.out, job.draw.grey, job.blur)
+def _work(queue: Iterator[tuple[Tensor, Draw, Tensor]], size: int) -> None:
+    """Augment chunk after chunk: frames (T, H, W, 3), their draw, (T, size, size, 3) to fill."""
+    image, spare = torch.empty(2, size, size, 3)  # once: allocating takes longer than computing
+    for frames, choice, places in queue:
+        pixels = crop_resize(frames.permute(0, 3, 1, 2), choice.box, choice.flip, size)
+        for frame, place in zip(pixels.permute(0, 2, 3, 1), places, strict=True):
+            image.copy_(frame)
+            if place.dtype == torch.float32:
+                _paint(image, spare, choice, place)
+            else:
+                _paint(image, spare, choice, image)
+                place.copy_(image)
 
 
-class _Canvas:
-    """A few frames as colour planes of values 0..255, and the room to change them."""
+def _paint(image: Tensor, spare: Tensor, choice: Draw, out: Tensor) -> None:
+    """Change the colours of `image` and blur it into `out`, all (size, size, 3) float32.
 
-    x: Tensor  # the frames, (T, 3, size, size)
-    y: Tensor  # and room for as much
-    z: Tensor
-
-    def __init__(self, frames: int, size: int, device: torch.device) -> None:
-        self.size = size
-        self._room = torch.empty(3, frames, 3, size, size, device=device)
-        self._scale = torch.tensor([1 / (255 * s) for s in STD], device=device).view(3, 1, 1)
-        shift = [-m / s for m, s in zip(MEAN, STD, strict=True)]
-        self._shift = torch.tensor(shift, device=device).view(3, 1, 1)
-
-    def load(self, pixels: Tensor) -> None:
-        """Take (T, 3, size, size) pixels."""
-        self.x, self.y, self.z = self._room[:, : len(pixels)]
-        self.x.copy_(pixels)
-
-    def jitter(self, name: str, amount: float) -> None:
-        """One step of the colour jitter; see Draw."""
-        x = self.x
-        match name:
-            case "brightness":
-                x.mul_(amount)
-            case "contrast":
-                mean = _luma(x.mean((2, 3), keepdim=True), self.y[:, :1, :1, :1])
-                torch.lerp(mean, x, amount, out=x)
-            case "saturation":
-                torch.lerp(_luma(x, self.y[:, :1]), x, amount, out=x)
-            case "hue":
-                self._turn_hue(amount)
-            case _:
-                raise ConfigError(
-                    f"there is no jitter '{name}'; use brightness, contrast, saturation or hue"
-                )
-        if amount > 1:  # else it is a blend of colours, and so a colour
-            x.clamp_(0, 255)
-
-    def _turn_hue(self, turns: float) -> None:
-        """Turn the HSV colour circle without leaving RGB.
-
-        While the hue goes round, each channel of a colour is a trapezoid between the colour's
-        smallest and largest channel: the triangle 2 * channel - middle channel, clamped to them.
-        A third of a turn renames the channels. What is left is at most a sixth, under which each
-        side of the triangle moves by chroma * sixths: upwards for red where blue exceeds green.
-        """
-        x, sides = self.x, self.y
-        thirds = round(3 * turns)
-        if thirds:
-            x.copy_(x.roll(thirds, 1))
-        red, green, blue = x.split(1, 1)
-        low, middle, high = self.z.split(1, 1)
-        torch.minimum(red, green, out=low)
-        torch.maximum(red, green, out=high)
-        torch.maximum(low, torch.minimum(high, blue, out=middle), out=middle)
-        torch.minimum(low, blue, out=low)
-        torch.maximum(high, blue, out=high)
-        torch.sub(blue, green, out=sides[:, 0:1])
-        torch.sub(red, blue, out=sides[:, 1:2])
-        torch.sub(green, red, out=sides[:, 2:3])
-        torch.lerp(middle, x, 2.0, out=x)
-        chroma = torch.sub(high, low, out=middle)
-        x.add_(torch.copysign(chroma, sides, out=sides), alpha=6 * turns - 2 * thirds)
-        torch.clamp(x, low, high, out=x)
-
-    def write(self, out: Tensor, grey: bool, blur: _Blur | None) -> None:
-        """Drop colours if `grey`, normalise and blur, into `out` (T, 3, size, size)."""
-        x = _luma(self.x, self.y[:, :1]) if grey else self.x
-        x = torch.mul(x, self._scale, out=self.x).add_(self._shift)
-        if blur is not None:
-            x = self._blur(blur)
-        out.copy_(x.to(out.dtype))
-
-    def _blur(self, bands: _Blur) -> Tensor:
-        """Blur x along both axes.
-
-        Each pass blurs along the last axis and puts it in front, (C, H, W) -> (W, C, H) ->
-        (H, W, C), so that the channels end up last without being copied.
-        """
-        frames = len(self.x)
-        for source, target in ((self.x, self.y), (self.y, self.x)):
-            lines, turned = source.view(frames, -1, self.size), target.view(frames, self.size, -1)
-            for rows, near, band in bands:
-                weights = band.expand(frames, -1, -1)
-                torch.bmm(weights, lines[:, :, near].mT, out=turned[:, rows])
-        return self.x.view(frames, self.size, self.size, 3).permute(0, 3, 1, 2)
-
-
-def _luma(x: Tensor, out: Tensor) -> Tensor:
-    """(T, 3, H, W) to (T, 1, H, W), in `out`."""
-    red, green, blue = x.split(1, 1)
-    torch.mul(red, LUMA[0], out=out)
-    return out.add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
-
-
-def _blur_bands(sigma: float, size: int, device: torch.device) -> _Blur | None:
-    """The Gaussian blur of a line of `size` pixels as a matrix, which is zero off its diagonal.
-
-    Matrix products are what every processor does best: a depthwise convolution takes ten times as
-    long. Blocks of rows (which rows, which columns they need, the weights) leave out the zeros.
-    The pixel at the edge is repeated beyond it, as in Pillow.
+    `out` may be `image`. All but the hue are affine maps of the colours: they pile up in `pending` until values have to
+    be clamped.
     """
-    if sigma <= 0:
-        return None
-    radius = math.ceil(4 * sigma)
-    offsets = torch.arange(-radius, radius + 1)
+    x, y, size = image.numpy(), spare.numpy(), len(image)
+    pending = _SAME
+    for name, amount in choice.jitter:
+        if name == "hue":
+            if pending is not _SAME:
+                cv2.transform(x, pending[:3], dst=x)
+                pending = _SAME
+            cv2.cvtColor(x, cv2.COLOR_RGB2HSV, dst=y)
+            y[..., 0] += 360 * (amount % 1)
+            cv2.cvtColor(y, cv2.COLOR_HSV2RGB, dst=x)
+            continue
+        step = np.diag([amount, amount, amount, 1.0])
+        if name == "contrast":
+            mean = pending @ [*cv2.mean(x)[:3], 1.0]
+            step[:3, 3] = (1 - amount) * (LUMA @ mean[:3])
+        elif name == "saturation":
+            step[:3, :3] += (1 - amount) * _GREY[:3, :3]
+        pending = step @ pending
+        if amount > 1:  # else it is a blend of colours, and so a colour
+            cv2.transform(x, pending[:3], dst=x)
+            image.clamp_(0, 255)
+            pending = _SAME
+    sigma = choice.sigma * size / _SIGMA_SIZE
+    if sigma > 0:
+        side = 2 * math.ceil(3 * sigma) + 1
+        x = cv2.GaussianBlur(x, (side, side), sigma, dst=y, borderType=cv2.BORDER_REPLICATE)
+    if choice.grey:
+        pending = _GREY @ pending
+    cv2.transform(x, (_NORMALISE @ pending)[:3], dst=out.numpy())
+
+
+def _augment_torch(clip: Tensor, choice: Draw, size: int) -> Tensor:
+    """The same for a clip (T, H, W, 3) on any device, to (T, 3, size, size) float32."""
+    x = crop_resize(clip.permute(0, 3, 1, 2), choice.box, choice.flip, size).float()
+    for name, amount in choice.jitter:
+        if name == "brightness":
+            x = x * amount
+        elif name == "contrast":
+            x = torch.lerp(_luma(x).mean((2, 3), keepdim=True), x, amount)
+        elif name == "saturation":
+            x = torch.lerp(_luma(x), x, amount)
+        else:
+            x = _turn_hue(x, amount)
+        x = x.clamp_(0, 255)
+    if choice.sigma > 0:
+        blur = _blur_matrix(choice.sigma * size / _SIGMA_SIZE, size, x.device)
+        x = blur @ x @ blur.mT
+    if choice.grey:
+        x = _luma(x)
+    mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (MEAN, STD))
+    return (x / 255 - mean) / std
+
+
+def _luma(x: Tensor) -> Tensor:
+    """(T, 3, H, W) to (T, 1, H, W)."""
+    return (x * torch.tensor(LUMA, device=x.device).view(3, 1, 1)).sum(1, keepdim=True)
+
+
+def _turn_hue(x: Tensor, turns: float) -> Tensor:
+    """Turn the HSV colour circle of (T, 3, H, W): its six sides are `hue` 0..6."""
+    red, green, blue = torch.unbind(x[:, :, None], 1)
+    high = x.amax(1, keepdim=True)
+    chroma = high - x.amin(1, keepdim=True)
+    hue = torch.where(high == green, 2 * chroma + blue - red, 4 * chroma + red - green)
+    hue = torch.where(high == red, green - blue, hue) / chroma.clamp_min(1e-6)
+    start = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(3, 1, 1)
+    side = torch.remainder(hue + start + 6 * turns, 6)
+    return high - chroma * torch.minimum(side, 4 - side).clamp_(0, 1)
+
+
+def _blur_matrix(sigma: float, size: int, device: torch.device) -> Tensor:
+    """The Gaussian blur of a line of `size` pixels, whose ends are repeated beyond its ends."""
+    radius = math.ceil(3 * sigma)
+    offsets = torch.arange(-radius, radius + 1, device=device)
     weights = torch.exp(-(offsets**2) / (2 * sigma**2))
-    columns = (torch.arange(size)[:, None] + offsets).clamp_(0, size - 1)
-    matrix = torch.zeros(size, size).scatter_add_(
-        1, columns, (weights / weights.sum()).expand(size, -1)
-    )
-    bands = []
-    for i in range(0, size, _BLOCK):
-        rows, near = slice(i, i + _BLOCK), slice(max(i - radius, 0), i + _BLOCK + radius)
-        bands.append((rows, near, matrix[rows, near].to(device)))
-    return bands
+    columns = (torch.arange(size, device=device)[:, None] + offsets).clamp_(0, size - 1)
+    matrix = torch.zeros(size, size, device=device)
+    return matrix.scatter_add_(1, columns, (weights / weights.sum()).expand(size, -1))
