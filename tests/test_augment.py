@@ -191,6 +191,12 @@ def test_crop_and_resize_equal_pillow(height: int, width: int, size: int, seed: 
     torch.testing.assert_close(crop_resize(maps.float(), box, True, size), floats.flip(-1))
 
 
+def test_a_box_holds_a_pixel_at_least() -> None:
+    maps = torch.arange(100.0).view(1, 1, 10, 10)
+    corner = crop_resize(maps, (0.999, 0.999, 0.001, 0.001), False, 3)
+    torch.testing.assert_close(corner, torch.full((1, 1, 3, 3), 99.0))
+
+
 def test_the_flip_comes_after_the_crop() -> None:
     clip = clip_of(1, 32, 64)
     left = (0.0, 0.0, 1.0, 0.5)

@@ -243,8 +243,8 @@ def _work(queue: Iterator[tuple[Tensor, Draw, Tensor]], size: int) -> None:
 def _paint(image: Tensor, spare: Tensor, choice: Draw, out: Tensor) -> None:
     """Change the colours of `image` and blur it into `out`, all (size, size, 3) float32.
 
-    `out` may be `image`. All but the hue are affine maps of the colours: they pile up in `pending` until values have to
-    be clamped.
+    `out` may be `image`. Changes of colour other than the hue are affine maps: they pile up in
+    `pending` until values have to be clamped.
     """
     x, y, size = image.numpy(), spare.numpy(), len(image)
     pending = _SAME
