@@ -18,7 +18,7 @@ from marey.data import Corpus, collate, survey
 from marey.embedding import Model, encode, extract
 from marey.errors import CheckpointError, ConfigError, TrainingError
 from marey.evaluation.protocol import evaluate
-from marey.manifest import Manifest
+from marey.manifest import Entry, Manifest
 from marey.methods import build, find
 from marey.methods.base import FrameMethod
 from marey.recipes import RECIPES
@@ -45,11 +45,12 @@ def random_batch(recipe: Recipe, lengths: tuple[int, ...] = (9, 60)) -> Batch:
     rng = np.random.default_rng(0)
     method = build(recipe)
     infos = [VideoInfo(Path("v"), 64, 64, np.arange(n) / 25) for n in lengths]
+    entries = tuple(Entry(f"video {n}", Path("v"), action="jump") for n in lengths)
+    corpus = Corpus(entries, tuple(infos), ())
     views = [find(recipe).views(recipe, info, rng) for info in infos]
     shape = (len(views), len(views[0]), len(views[0][0].index), method.width)
     inputs = torch.from_numpy(rng.normal(size=shape).astype(np.float32))
-    names = [f"video {n}" for n in lengths]
-    return collate(inputs, views, lengths, names, torch.device("cpu"), 0.5, cached=True)
+    return collate(inputs, views, corpus, [0, 1], torch.device("cpu"), 0.5, cached=True)
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -159,8 +159,8 @@ class FeatureCache:
             batch = collate(
                 torch.from_numpy(rows).to(device, torch.float32),
                 [views for _, views in chosen],
-                [self.corpus.infos[video].frames for video, _ in chosen],
-                [self.corpus.names[video] for video, _ in chosen],
+                self.corpus,
+                [video for video, _ in chosen],
                 device,
                 step / total,
                 cached=True,

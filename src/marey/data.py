@@ -18,7 +18,7 @@ from marey.manifest import Entry, Manifest
 from marey.methods import find
 from marey.progress import bar
 from marey.sampling import schedule
-from marey.types import Batch, VideoInfo, View
+from marey.types import I64, Batch, VideoInfo, View
 from marey.video import probe, read
 
 LeftOut = tuple[str, str]
@@ -35,6 +35,17 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def actions(self) -> list[str]:
+        """The actions that the videos are known to show, in alphabetical order."""
+        return sorted({entry.action for entry in self.entries} - {""})
+
+    @property
+    def groups(self) -> I64:
+        """(videos,) position of each video's action among `actions`, -1 where it is not known."""
+        place = {action: i for i, action in enumerate(self.actions)}
+        return np.array([place.get(entry.action, -1) for entry in self.entries], np.int64)
 
     @property
     def names(self) -> list[str]:
@@ -75,11 +86,11 @@ def decode_size(size: int) -> int:
 class Sample:
     """The views of one video as they leave a data worker: pixels still uint8, nothing changed.
 
+    video: its place in the corpus.
     clips: V tensors (T, H, W, 3) uint8.
     """
 
-    video: str
-    frames: int
+    video: int
     views: list[View]
     clips: list[Tensor]
 
@@ -99,7 +110,8 @@ class PixelSteps(Dataset[Step]):
         for video, views in plan(self.recipe, self.corpus, step, self.rank, self.world):
             entry, info = self.corpus.entries[video], self.corpus.infos[video]
             try:
-                samples.append(_look(entry, info, views, decode_size(self.recipe.encoder.size)))
+                clips = _look(entry, info, views, decode_size(self.recipe.encoder.size))
+                samples.append(Sample(video, views, clips))
             except VideoError as error:
                 left_out.append((entry.name, str(error)))
         return samples, left_out
@@ -117,12 +129,12 @@ def plan(
         yield video, method.views(recipe, corpus.infos[video], rng)
 
 
-def _look(entry: Entry, info: VideoInfo, views: list[View], size: int) -> Sample:
-    """Decodes the frames of all views, each once."""
+def _look(entry: Entry, info: VideoInfo, views: list[View], size: int) -> list[Tensor]:
+    """The frames of all views, (T, H, W, 3) each; what several views hold is decoded once."""
     wanted, place = np.unique(np.concatenate([v.index for v in views]), return_inverse=True)
     pixels = torch.from_numpy(read(entry.path, wanted, size=size, info=info).pixels)
     at = np.split(place, np.cumsum([len(v.index) for v in views])[:-1])
-    return Sample(entry.name, info.frames, views, [pixels[torch.from_numpy(i)] for i in at])
+    return [pixels[torch.from_numpy(i)] for i in at]
 
 
 def _as_it_is(step: Any) -> Any:
@@ -165,25 +177,25 @@ def pixel_batches(
         pixels = augment(clips, draws, recipe.encoder.size, dtype)
         inputs = pixels.unflatten(0, (len(samples), -1))
         views = [s.views for s in samples]
-        frames = [s.frames for s in samples]
-        names = [s.video for s in samples]
-        yield (
-            collate(inputs, views, frames, names, device, step / total, cached=False),
-            left_out,
-        )
+        videos = [s.video for s in samples]
+        yield collate(inputs, views, corpus, videos, device, step / total, cached=False), left_out
 
 
 def collate(
     inputs: Tensor,
     views: Sequence[Sequence[View]],
-    frames: Sequence[int],
-    names: Sequence[str],
+    corpus: Corpus,
+    videos: Sequence[int],
     device: torch.device,
     progress: float,
     *,
     cached: bool,
 ) -> Batch:
-    """Stacks what the views of B videos carry beside their inputs."""
+    """Stacks what the views of B videos carry beside their inputs.
+
+    videos: their places in the corpus.
+    """
+    chosen = list(videos)
 
     def stack(name: str) -> Tensor:
         rows = [[getattr(view, name) for view in one] for one in views]
@@ -196,8 +208,9 @@ def collate(
         cached=cached,
         index=stack("index"),
         valid=stack("valid"),
-        lengths=torch.tensor(list(frames), device=device),
-        videos=list(names),
+        lengths=torch.tensor([corpus.infos[v].frames for v in chosen], device=device),
+        group=torch.from_numpy(corpus.groups[chosen]).to(device),
+        videos=[corpus.entries[v].name for v in chosen],
         progress=progress,
         extra={key: torch.from_numpy(value).to(device) for key, value in extra.items()},
     )

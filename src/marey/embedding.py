@@ -45,7 +45,7 @@ class Model:
         """The embedding of one video, every row of it seen in one pass of the transformer.
 
         name: under which it is stored, by default the path.  info: what `probe` found, if known.
-        Raises VideoError where it cannot be decoded to its end or is too short for one row.
+        Raises VideoError where it cannot be decoded to its end.
         """
         info = info or probe(path)
         features = extract(self.method, info, self.device)
@@ -119,17 +119,19 @@ def embed_to(
     return Embedded(out, len(kept), rows, tuple(left_out))
 
 
-def extract(method: Method, info: VideoInfo, where: torch.device) -> Tensor:
+def extract(
+    method: Method, info: VideoInfo, where: torch.device, units: I64 | None = None
+) -> Tensor:
     """(N, F) float32 features of a whole video, decoded once, in constant memory of pixels.
 
-    Raises VideoError where the video cannot be decoded to its end or is too short for one row.
+    units: (N, L) frame numbers, each row's last after that of the row before; by default those of
+        the method's embedding.
+
+    Raises VideoError where the video cannot be decoded to its end.
     """
     recipe = method.recipe
-    units = type(method).units(recipe, info.frames)
-    if not len(units):
-        raise VideoError(
-            f"{info.path} has {info.frames} frames, too few for one row of this run's embedding."
-        )
+    if units is None:
+        units = type(method).units(recipe, info.frames)
     rows = []
     for clip in ahead(_clips(info, units, decode_size(recipe.encoder.size)), depth=2):
         count, length = clip.shape[:2]

@@ -155,6 +155,7 @@ class Batch:
     cached: inputs are stored features of a frozen backbone instead of pixels.
     index: (B, V, T) int64 frame numbers.  valid: (B, V, T) bool.
     lengths: (B,) int64 frames of each whole video.
+    group: (B,) int64, equal where videos show the same action, -1 where that is not known.
     videos: names, for messages.  progress: share of the training done, 0..1.
     extra: (B, V, ...) the views' own arrays, stacked.
     """
@@ -164,6 +165,7 @@ class Batch:
     index: Tensor
     valid: Tensor
     lengths: Tensor
+    group: Tensor
     videos: Sequence[str]
     progress: float = 0.0
     extra: Mapping[str, Tensor] = field(default_factory=dict)

@@ -75,7 +75,7 @@ def evaluate(
     """
     model = run if isinstance(run, Model) else Model(run)
     method, where = model.method, model.device
-    if type(method).span != 1:
+    if method.embeds != "frame":
         raise ConfigError(f"{model.run} embeds clips, not frames: its rows have no phases.")
     manifest = labels if isinstance(labels, Manifest) else Manifest.read(Path(labels))
     untrained = build(replace(method.recipe, seed=method.recipe.seed + 1)).to(where).eval()

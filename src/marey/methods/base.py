@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from marey.config import Recipe
 from marey.models.encoder import FrameEncoder
+from marey.motion import MotionMaps
 from marey.types import I64, Batch, StepOutput, VideoInfo, View
 
 
@@ -24,11 +25,11 @@ class Method(nn.Module, ABC):
     Attributes:
         crop: how a frame becomes the square that `features` sees at evaluation: squeezing the
             "whole" frame, or its "centre".
-        span: frames of the video that one row of the embedding covers.
+        embeds: what a row of the embedding stands for, a "frame" or a "clip".
     """
 
     crop: ClassVar[Literal["whole", "centre"]] = "whole"
-    span: ClassVar[int] = 1
+    embeds: ClassVar[Literal["frame", "clip"]] = "frame"
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -36,12 +37,24 @@ class Method(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def views(cls, recipe: Recipe, video: VideoInfo, rng: np.random.Generator) -> list[View]:
+    def views(
+        cls,
+        recipe: Recipe,
+        video: VideoInfo,
+        rng: np.random.Generator,
+        motion: MotionMaps | None = None,
+    ) -> list[View]:
         """The V views of one video that a training step looks at.
 
         Runs in data workers, before there is a network: everything random comes from `rng`.
         All views have the same T, whatever the video's length.
+        motion: what moves in the video, given where the recipe `needs_motion`.
         """
+
+    @classmethod
+    def needs_motion(cls, recipe: Recipe) -> bool:
+        """Whether `views` asks for the motion of a video."""
+        return False
 
     @abstractmethod
     def forward(self, batch: Batch) -> StepOutput:
@@ -56,12 +69,13 @@ class Method(nn.Module, ABC):
         """Whether `features` is never trained, so that its outputs can be stored and reused."""
 
     @classmethod
-    def units(cls, recipe: Recipe, frames: int) -> I64:
+    def units(cls, recipe: Recipe, frames: int, count: int | None = None) -> I64:
         """(N, L) frame numbers: what `features` looks at for each row of a video's embedding.
 
         For methods that embed frames, (frames, 1).
+        count: so many rows at most, spread evenly over the video, instead of all of them.
         """
-        return np.arange(frames, dtype=np.int64)[:, None]
+        return spread(frames, count)[:, None]
 
     @property
     @abstractmethod
@@ -82,6 +96,13 @@ class Method(nn.Module, ABC):
 
     def expect(self, units: int) -> None:
         """Says how many units `features` is about to see, so that it may prepare (compile)."""
+
+
+def spread(places: int, count: int | None) -> I64:
+    """`count` different places out of so many, as evenly as can be, both ends among them."""
+    if count is None or count >= places:
+        return np.arange(places, dtype=np.int64)
+    return np.rint(np.linspace(0, places - 1, count)).astype(np.int64)
 
 
 class FrameMethod(Method):

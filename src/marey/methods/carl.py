@@ -17,6 +17,7 @@ from marey.config import CarlConfig, Recipe
 from marey.losses.sequence import sequence_contrastive_loss
 from marey.methods.base import FrameMethod
 from marey.models.heads import ProjectionHead
+from marey.motion import MotionMaps
 from marey.sampling import two_blocks
 from marey.types import Batch, StepOutput, VideoInfo, View
 
@@ -34,7 +35,13 @@ class Carl(FrameMethod):
         self.projection = ProjectionHead(recipe.encoder.dimension)
 
     @classmethod
-    def views(cls, recipe: Recipe, video: VideoInfo, rng: np.random.Generator) -> list[View]:
+    def views(
+        cls,
+        recipe: Recipe,
+        video: VideoInfo,
+        rng: np.random.Generator,
+        motion: MotionMaps | None = None,
+    ) -> list[View]:
         config = settings(recipe)
         blocks = two_blocks(
             video.frames, config.frames, rng, stretch=config.stretch, overlap=config.overlap
