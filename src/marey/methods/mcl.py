@@ -120,7 +120,7 @@ class Mcl(Method):
         features, convolved = self.encoder(batch.inputs[:, 0])
         keys = self._keys(batch.inputs[:, 1:])
         with torch.autocast(features.device.type, enabled=False):  # similarities need float32
-            return self._loss(features.float(), convolved, keys, batch)
+            return self._loss(features, convolved, keys, batch)
 
     def _loss(
         self, features: Tensor, convolved: Tensor, keys: dict[str, Tensor], batch: Batch
@@ -198,7 +198,7 @@ class Mcl(Method):
 
     def features(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.encoder(pixels)[0]
-        return features.float()
+        return features
 
     def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         return F.normalize(features, dim=-1)
