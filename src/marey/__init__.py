@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from marey.evaluation.protocol import evaluate
     from marey.health import doctor
     from marey.manifest import Manifest
+    from marey.motion_view import motion_film
     from marey.pair import align
     from marey.training import train
     from marey.types import Alignment, Embeddings
@@ -38,6 +39,7 @@ _WHERE = {
     "embed": "embedding",
     "embed_to": "embedding",
     "evaluate": "evaluation.protocol",
+    "motion_film": "motion_view",
     "train": "training",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "embed",
     "embed_to",
     "evaluate",
+    "motion_film",
     "train",
 ]
 

@@ -138,6 +138,26 @@ class Eval:
 
 
 @dataclass(frozen=True)
+class Motion:
+    """Show what moves in a video, and the clips and crops that motion-led learning would take."""
+
+    video: Positional[Path]
+    out: Path
+    """An .mp4 to write."""
+    recipe: str = "mcl"
+    """Recipe of a method that is led by motion."""
+    seed: int = 0
+    """Of the clips and crops drawn."""
+
+    def run(self) -> None:
+        from marey.motion_view import motion_film
+
+        done = motion_film(self.video, self.out, self.recipe, seed=self.seed, show=True)
+        _say(f"{done.path}: {done.frames} frames")
+        _say(f"A training keeps {done.megabytes_a_minute:.2f} MB per minute of such video.")
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show what is installed, which accelerator there is, and which fast paths are on."""
 
@@ -172,6 +192,7 @@ COMMANDS: dict[str, type[Any]] = {
     "embed": Embed,
     "align": Align,
     "eval": Eval,
+    "motion": Motion,
     "doctor": Doctor,
     "demo": Demo,
 }
