@@ -17,7 +17,7 @@ from marey.errors import ManifestError, VideoError
 from marey.manifest import Entry, Manifest
 from marey.methods import find
 from marey.progress import bar
-from marey.sampling import schedule
+from marey.sampling import schedule, schedule_together
 from marey.types import I64, Batch, VideoInfo, View
 from marey.video import probe, read
 
@@ -121,9 +121,14 @@ def plan(
     recipe: Recipe, corpus: Corpus, step: int, rank: int, world: int
 ) -> Iterator[tuple[int, list[View]]]:
     """The videos and views of a step on one of `world` processes."""
-    method, per_step = find(recipe), recipe.data.videos * world
-    chosen = schedule(len(corpus), per_step, step, recipe.seed)
-    for slot in range(rank * recipe.data.videos, (rank + 1) * recipe.data.videos):
+    method, data = find(recipe), recipe.data
+    if data.together == 1:
+        chosen = schedule(len(corpus), data.videos * world, step, recipe.seed)
+    else:
+        chosen = schedule_together(
+            corpus.groups, data.videos * world, step, recipe.seed, data.together
+        )
+    for slot in range(rank * data.videos, (rank + 1) * data.videos):
         video = int(chosen[slot])
         rng = np.random.default_rng([recipe.seed, step, slot])
         yield video, method.views(recipe, corpus.infos[video], rng)
