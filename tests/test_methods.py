@@ -274,8 +274,8 @@ LEARNS = {
     "sal_tiny": (0.7, BASELINES[2:]),
 }
 """What other share than half of its first loss a recipe may end with, and what it has to beat. The
-loss of one step of TCC or TCN is noisy. Who cannot tell the order of three frames is at 0.56 of 0.7,
-and who can is hardly better than a clock."""
+loss of one step of TCC or TCN is noisy. Who cannot tell the order of three frames is at 0.56 of
+0.7, and who can is hardly better than a clock."""
 
 
 @pytest.mark.parametrize("name", TINY)
