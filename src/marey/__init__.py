@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from marey.datasets import prepare
     from marey.demonstration import demo
     from marey.embedding import Model, embed, embed_to
     from marey.errors import MareyError
@@ -38,6 +39,7 @@ _WHERE = {
     "embed": "embedding",
     "embed_to": "embedding",
     "evaluate": "evaluation.protocol",
+    "prepare": "datasets",
     "train": "training",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "embed",
     "embed_to",
     "evaluate",
+    "prepare",
     "train",
 ]
 

@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from marey import __version__
 from marey.config import Recipe
+from marey.datasets import DATASETS
 from marey.errors import MareyError
 from marey.recipes import DEFAULT, RECIPES
 
@@ -138,6 +139,34 @@ class Eval:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Make a table of a public data set, and say what is missing, corrupt or unexpected in it."""
+
+    name: Annotated[Positional[str], tyro.conf.arg(metavar="|".join(DATASETS))]
+    root: Positional[Path]
+    """Folder of the set, in the layout in which it is distributed."""
+    out: Path
+    """Table to write: .csv, .tsv or .parquet. Videos that must be made go into a folder beside."""
+    split: int | None = None
+    """Which official split (ucf101, hmdb51: 1 to 3; golfdb: 1 to 4)."""
+    labels: Path | None = None
+    """Folder of the key events (penn_action)."""
+    classes: int | None = None
+    """99 or 288 (finegym, carl)."""
+
+    def run(self) -> None:
+        from marey.datasets import prepare
+
+        given = {"split": self.split, "labels": self.labels, "classes": self.classes}
+        options = {option: value for option, value in given.items() if value is not None}
+        done = prepare(self.name, self.root, self.out, show=True, **options)
+        for kind in ("missing", "corrupt", "unexpected"):
+            _list(getattr(done, kind), f"{kind}:")
+        counts = ", ".join(f"{count} {split}" for split, count in done.counts.items())
+        _say(f"{done.path}: {counts}")
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show what is installed, which accelerator there is, and which fast paths are on."""
 
@@ -172,6 +201,7 @@ COMMANDS: dict[str, type[Any]] = {
     "embed": Embed,
     "align": Align,
     "eval": Eval,
+    "prepare": Prepare,
     "doctor": Doctor,
     "demo": Demo,
 }
@@ -228,9 +258,13 @@ def _overview() -> str:
 
 
 def _list_left_out(left_out: Iterable[tuple[str, str]]) -> None:
-    rows = [f"  {name}: {reason}" for name, reason in left_out]
+    _list(left_out, "videos were left out:")
+
+
+def _list(notes: Iterable[tuple[str, str]], heading: str) -> None:
+    rows = [f"  {name}: {reason}" for name, reason in notes]
     if rows:
-        print(f"{len(rows)} videos were left out:", *rows, sep="\n", file=sys.stderr)
+        print(f"{len(rows)} {heading}", *rows, sep="\n", file=sys.stderr)
 
 
 def _say(text: str) -> None:
