@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,19 @@ def test_on_the_command_line(corner: Corner, capsys: pytest.CaptureFixture[str])
     assert said.out == f"{corner.out}: 1 train\n"
     for part in ("1 missing:\n  v_d: ", "1 corrupt:\n  a/Bowling/v_c.avi: ", "1 unexpected:\n  a/"):
         assert part in said.err
+    with (corner.out.parent / "set_report.csv").open(newline="") as file:
+        report = [(row["kind"], row["name"]) for row in csv.DictReader(file)]
+    assert report == [
+        ("missing", "v_d"),
+        ("corrupt", "a/Bowling/v_c.avi"),
+        ("unexpected", "a/Bowling/v_b.avi"),
+    ]
+    corner.video(*(f"spare/{i}.mp4" for i in range(30)))
+    main(["prepare", "ucf101", str(corner.root), "--out", str(corner.out), "--split", "3"])
+    said = capsys.readouterr()
+    assert "31 unexpected:\n" in said.err
+    assert f"  ... and 11 more, all in {corner.out.parent / 'set_report.csv'}" in said.err
+    assert said.err.count("no list of the set names it") == 20
     with pytest.raises(SystemExit) as caught:
         main(["prepare", "hmdb51", str(corner.root), "--out", str(corner.out)])
     assert caught.value.code == 1

@@ -22,6 +22,14 @@ def corner(tmp_path: Path) -> Corner:
     return Corner(tmp_path / "root")
 
 
+class Call:
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.made),)
+
+
 def penn(corner: Corner) -> None:
     for number, action, train in ((1, "bowl", 1), (2, "bowl", -1), (3, "jump_rope", 1)):
         about = {"action": action, "train": train, "nframes": FRAMES, "bbox": np.ones((8, 4))}
@@ -131,10 +139,11 @@ def test_key_events_that_do_not_fit(corner: Corner, tmp_path: Path) -> None:
         "it is train in the set but test in the key events, which are followed.",
         "it has 8 frames but labels for 16; they were fitted to it.",
     ]
-    hostile = np.array([{}], object)
+    hostile = np.array([Call(tmp_path / "made")], object)
     np.save(tmp_path / "events/train/bowl/0009.npy", hostile, allow_pickle=True)
     with pytest.raises(ManifestError, match=r"0009\.npy is not an array of numbers"):
         corner.prepare("penn_action", labels=tmp_path / "events")
+    assert not (tmp_path / "made").exists()
 
 
 def movie(frames: int, phases: list[int]) -> dict[str, list[Any]]:
@@ -171,12 +180,12 @@ def test_pouring_from_records(corner: Corner) -> None:
 
 
 def test_pouring_from_videos(corner: Corner) -> None:
-    corner.video("train/a.mp4", "val/a.mp4", "c.mp4")
+    corner.video("train/a.mp4", "val/a.mp4", "c.mp4", "else/train/d.mp4")
     corner.broken("val/b.mp4")
     done, rows = corner.prepare("pouring")
     assert short(rows) == {"train/a": ("pouring", None), "val/a": ("pouring", None)}
     assert told(done.corrupt) == ["val/b.mp4"]
-    assert told(done.unexpected) == ["c.mp4"]
+    assert told(done.unexpected) == ["c.mp4", "else/train/d.mp4"]
 
 
 def finegym(corner: Corner) -> None:
@@ -184,7 +193,7 @@ def finegym(corner: Corner) -> None:
     shades = (20 + 50 * (np.arange(40) // 10)).astype(np.uint8)
     frames = np.broadcast_to(shades[:, None, None, None], (40, 32, 32, 3)).copy()
     write(corner.root / "-rec.mp4", frames, 10)
-    corner.video("pre_E_1_2.mp4", "spare.mp4")
+    corner.video("p_A_E_re_E_1_2.mp4", "spare.mp4")
     segments = {
         "A_0000_0001": {"stages": 1, "timestamps": [[0.2, 0.4]]},
         "A_0001_0002": {"stages": 2, "timestamps": [[0.0, 0.1], [0.6, 0.8]]},
@@ -199,13 +208,13 @@ def finegym(corner: Corner) -> None:
                 "E_8_9": {"event": 1, "timestamps": [[8, 9]], "segments": segments},
                 "E_3_3": {"event": 1, "timestamps": [[3, 3.5]], "segments": None},
             },
-            "pre": {"E_1_2": {"event": 4, "timestamps": [[1, 1.32]], "segments": segments}},
+            "p_A_E_re": {"E_1_2": {"event": 4, "timestamps": [[1, 1.32]], "segments": segments}},
             "gone": {"E_1_2": {"event": 4, "timestamps": [[1, 2]], "segments": segments}},
         },
     )
-    train = ["-rec_E_1_2_A_0000_0001 7", "-rec_E_2_3_A_0000_0001 8", "pre_E_1_2_A_0000_0001 9"]
+    train = ["-rec_E_1_2_A_0000_0001 7", "-rec_E_2_3_A_0000_0001 8", "p_A_E_re_E_1_2_A_0000_0001 9"]
     train += ["gone_E_1_2_A_0000_0001 7", "gone_E_1_2_A_0001_0002 7", "-rec_E_5_6_A_0_1 3"]
-    val = ["-rec_E_1_2_A_0001_0002 0", "-rec_E_8_9_A_0002_0003 1", "pre_E_1_2_A_0001_0002 4"]
+    val = ["-rec_E_1_2_A_0001_0002 0", "-rec_E_8_9_A_0002_0003 1", "p_A_E_re_E_1_2_A_0001_0002 4"]
     corner.put("gym99_train_element_v1.1.txt", "\n".join(train))
     corner.put("gym99_val_element.txt", "\n".join(val))
 
@@ -218,8 +227,8 @@ def test_finegym(corner: Corner, monkeypatch: pytest.MonkeyPatch) -> None:
         "train/-rec_E_1_2": ("floor_exercise", 25, "5-10:7"),
         "val/-rec_E_1_2": ("floor_exercise", 25, "15-20:0"),
         "train/-rec_E_2_3": ("vault", 25, "5-10:8"),
-        "train/pre_E_1_2": ("uneven_bars", 8, "5-7:9"),
-        "val/pre_E_1_2": ("uneven_bars", 8, ""),
+        "train/p_A_E_re_E_1_2": ("uneven_bars", 8, "5-7:9"),
+        "val/p_A_E_re_E_1_2": ("uneven_bars", 8, ""),
     }
     frames = read(rows["train/-rec_E_2_3"].path)
     assert frames.pixels.shape == (25, 360, 640, 3)
@@ -265,14 +274,6 @@ def test_carl_release_of_finegym_shares_videos(corner: Corner) -> None:
     assert len(done.unexpected) == 2  # each is listed twice
     _, rows = corner.prepare("carl", classes=288)
     assert [e.extra["elements"] for e in rows.values()] == ["2-3:7"]
-
-
-class Call:
-    def __init__(self, made: Path) -> None:
-        self.made = made
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.made),)
 
 
 def test_a_hostile_list_is_one_sentence(corner: Corner, tmp_path: Path) -> None:

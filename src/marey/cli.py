@@ -161,7 +161,12 @@ class Prepare:
         options = {option: value for option, value in given.items() if value is not None}
         done = prepare(self.name, self.root, self.out, show=True, **options)
         for kind in ("missing", "corrupt", "unexpected"):
-            _list(getattr(done, kind), f"{kind}:")
+            notes = getattr(done, kind)
+            rows = [f"  {name}: {reason}" for name, reason in notes[:20]]
+            if len(notes) > len(rows):
+                rows.append(f"  ... and {len(notes) - len(rows)} more, all in {done.report}")
+            if rows:
+                print(f"{len(notes)} {kind}:", *rows, sep="\n", file=sys.stderr)
         counts = ", ".join(f"{count} {split}" for split, count in done.counts.items())
         _say(f"{done.path}: {counts}")
 
@@ -258,13 +263,9 @@ def _overview() -> str:
 
 
 def _list_left_out(left_out: Iterable[tuple[str, str]]) -> None:
-    _list(left_out, "videos were left out:")
-
-
-def _list(notes: Iterable[tuple[str, str]], heading: str) -> None:
-    rows = [f"  {name}: {reason}" for name, reason in notes]
+    rows = [f"  {name}: {reason}" for name, reason in left_out]
     if rows:
-        print(f"{len(rows)} {heading}", *rows, sep="\n", file=sys.stderr)
+        print(f"{len(rows)} videos were left out:", *rows, sep="\n", file=sys.stderr)
 
 
 def _say(text: str) -> None:

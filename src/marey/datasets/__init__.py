@@ -56,7 +56,8 @@ def prepare(
         show: show progress.
         options: what the set's module offers: a `split`, `classes`, or a folder of `labels`.
 
-    What is missing, corrupt or unexpected is in the result, and the rest in the table.
+    What is missing, corrupt or unexpected is in the result and in the table
+    `<out without ending>_report.csv`.
     Raises ConfigError for a set or an option that does not exist, ManifestError where `root` is
     not that set or nothing of it can be used, StorageError where there is no room.
     """

@@ -17,12 +17,13 @@ from marey.datasets.listing import Found, Listing, Note, Prepared
 from marey.errors import ManifestError, VideoError
 from marey.files import replacing
 from marey.manifest import Entry, Manifest
+from marey.manifest_table import write_table
 from marey.progress import bar
 from marey.video import probe
 
 
 def finish(listing: Listing, out: Path, work: Path, show: bool) -> Prepared:
-    """Writes the table of all videos that can be read.
+    """Writes the table of all videos that can be read, and the report beside it.
 
     work: folder for videos that have to be made.
     Raises ManifestError where there is none, StorageError where there is no room.
@@ -45,9 +46,12 @@ def finish(listing: Listing, out: Path, work: Path, show: bool) -> Prepared:
         raise ManifestError(f"no video of the set can be used, so {out} is not written; {reason}")
     Manifest(tuple(entries)).write(out)
     counts = Counter(entry.split for entry in entries)
-    return Prepared(
-        out, dict(sorted(counts.items())), tuple(listing.missing), tuple(corrupt), tuple(unexpected)
-    )
+    kinds = {"missing": listing.missing, "corrupt": corrupt, "unexpected": unexpected}
+    rows = [(kind, name, reason) for kind, notes in kinds.items() for name, reason in notes]
+    report = out.with_name(f"{out.stem}_report.csv")
+    write_table(report, ("kind", "name", "reason"), rows)
+    notes = {kind: tuple(notes) for kind, notes in kinds.items()}
+    return Prepared(out, report, dict(sorted(counts.items())), **notes)
 
 
 @contextmanager

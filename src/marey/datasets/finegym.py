@@ -52,7 +52,7 @@ def read(root: Path, work: Path, *, classes: int = 99) -> Listing:
     lost: Counter[str] = Counter()
     for split, elements in events.items():
         for event, labels in elements.items():
-            recording, _, rest = event.partition("_E_")
+            recording, _, rest = event.rpartition("_E_")  # names may hold "_E_" as well
             try:
                 about = known[recording][f"E_{rest}"]
                 start, end = map(float, about["timestamps"][0])
@@ -88,7 +88,7 @@ def _by_event(path: Path) -> dict[str, dict[str, int]]:
     for line in read_text(path):
         try:
             name, number = line.split()
-            event, element = name.split("_A_")
+            event, _, element = name.rpartition("_A_")
             events[event][f"A_{element}"] = int(number)
         except ValueError as error:
             raise foreign(path, "a list of FineGym (0LtLS9wROrk_E_1_2_A_3_4 42)") from error

@@ -23,13 +23,15 @@ class Prepared:
     """A data set as a table, and what was not as it should be.
 
     path: the table.
-    counts: videos in it, by split.
+    report: a table of what follows, with the columns `kind`, `name` and `reason`.
+    counts: videos in the table, by split.
     missing: named by the set's lists, but not there.
     corrupt: there, but not to be read; not in the table.
     unexpected: there, but not in the lists; or in the table without labels that make no sense.
     """
 
     path: Path
+    report: Path
     counts: Mapping[str, int]
     missing: tuple[Note, ...]
     corrupt: tuple[Note, ...]

@@ -74,7 +74,7 @@ def _probe(source: Path) -> VideoInfo:
 
 def _decode(data: bytes, name: str) -> U8:
     """(H, W, 3) RGB pixels of a JPEG."""
-    # OpenCV paints what a cut-off picture lacks in grey, without a word: look for its end marker
+    # OpenCV 4 paints what a cut-off picture lacks in grey, without a word: look for its end marker
     frame = None
     if b"\xff\xd9" in data:
         with suppress(cv2.error):  # what it says of other bytes, where it does not return None

@@ -45,15 +45,14 @@ def read(root: Path, work: Path) -> Listing:
             listing.found.append(found)
     if not files:
         for video in map(Path, tree.unused()):
-            if video.parent.name in ("train", "val", "test"):
-                path = root / video
-                entry = Entry(video.as_posix(), path, video.parent.name, "pouring")
+            if str(video.parent) in ("train", "val", "test"):
+                entry = Entry(video.as_posix(), root / video, str(video.parent), "pouring")
                 listing.found.append(Found(entry))
-                tree.use(path)
+                tree.use(entry.path)
         if not listing.found:
             raise ManifestError(
-                f"{root} holds neither pouring_train*.tfrecord nor videos in folders train and "
-                "val, the two forms of Pouring; name the folder they are in."
+                f"{root} holds neither pouring_train*.tfrecord nor videos in train/ and "
+                "val/, the two forms of Pouring; name the folder they are in."
             )
     listing.surplus(tree)
     return listing

@@ -88,8 +88,8 @@ class _Array:
         return values.reshape(shape, order="F" if fortran else "C")
 
 
-# The stand-ins below are functions, and their results are theirs: a pickle can set attributes of
-# whatever it names, and those of a class would change all later readings.
+# Functions, not classes: a pickle may set attributes of what it names, and those of a class would
+# be there for all that are read later.
 
 
 def _ordered(*_: Any) -> dict[Any, Any]:
