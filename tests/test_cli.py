@@ -21,7 +21,16 @@ def failing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_the_surface_is_frozen() -> None:
-    assert list(COMMANDS) == ["train", "embed", "align", "eval", "doctor", "demo"]
+    assert list(COMMANDS) == [
+        "train",
+        "embed",
+        "align",
+        "eval",
+        "motion",
+        "prepare",
+        "doctor",
+        "demo",
+    ]
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,3 +99,16 @@ def test_an_unknown_command_lists_the_known(capsys: pytest.CaptureFixture[str]) 
         main(["trian"])
     assert caught.value.code == 2
     assert "train, embed, align" in capsys.readouterr().err
+
+
+def test_what_trainings_need_can_be_prepared(world: Path, tmp_path: Path) -> None:
+    cache, run = tmp_path / "cache", tmp_path / "run"
+    videos = [str(e.path) for e in Manifest.read(world).select(split="test").entries[:3]]
+    main(["prepare", "mcl_tiny", *videos, "--cache", str(cache)])
+    kept = {p: p.stat().st_mtime_ns for p in cache.rglob("*.np?")}
+    assert len(kept) == 6  # motion and frames of each
+    settings = ["--data.steps", "1", "--data.videos", "2"]
+    main(["train", "mcl_tiny", *videos, "--out", str(run), "--cache", str(cache), *settings])
+    assert kept == {p: p.stat().st_mtime_ns for p in cache.rglob("*.np?")}
+    main(["prepare", "carl_tiny", *videos, "--cache", str(cache), "--data.copies", "1"])
+    assert len(list(cache.rglob("features.f16"))) == 1

@@ -15,6 +15,7 @@ from marey.frame_store import FrameStore
 from marey.manifest import Manifest
 from marey.motion import MotionSettings, video_motion
 from marey.motion_store import MotionStore
+from marey.precomputation import precompute
 from marey.recipes import mcl_tiny
 from marey.video import probe, read
 
@@ -82,12 +83,14 @@ def test_motion_is_computed_once_for_each_kind(
     store = MotionStore(tmp_path / "motion", settings)
     fake = tmp_path / "words.mp4"
     fake.write_text("no video")
-    manifest = Manifest.of([*videos, fake])
-    left_out = store.fill(manifest)
-    assert [name for name, _ in left_out] == [str(fake)]
-    assert sorted(calls) == sorted([*videos, fake])
+    recipe = mcl_tiny()
+    recipe = replace(recipe, method=replace(recipe.method, length=8, stride=2, window=8))
+    done = precompute([*videos, fake], tmp_path, recipe)
+    assert [name for name, _ in done.left_out] == [str(fake)]
+    assert done.videos == 3
+    assert sorted(calls) == sorted(videos)
     calls.clear()
-    store.fill(Manifest.of(videos))
+    precompute(videos, tmp_path, recipe)
     maps = store.of(videos[0])
     assert not calls
     np.testing.assert_array_equal(maps.maps, video_motion(videos[0], settings).maps)

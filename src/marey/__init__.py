@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from marey.datasets import prepare
     from marey.demonstration import demo
     from marey.embedding import Model, embed, embed_to
     from marey.errors import MareyError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from marey.manifest import Manifest
     from marey.motion_view import motion_film
     from marey.pair import align
+    from marey.precomputation import precompute
     from marey.training import train
     from marey.types import Alignment, Embeddings
 
@@ -40,6 +42,8 @@ _WHERE = {
     "embed_to": "embedding",
     "evaluate": "evaluation.protocol",
     "motion_film": "motion_view",
+    "precompute": "precomputation",
+    "prepare": "datasets",
     "train": "training",
 }
 
@@ -56,6 +60,8 @@ __all__ = [
     "embed_to",
     "evaluate",
     "motion_film",
+    "precompute",
+    "prepare",
     "train",
 ]
 

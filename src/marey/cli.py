@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from marey import __version__
 from marey.config import Recipe
+from marey.datasets import DATASETS
 from marey.errors import MareyError
 from marey.recipes import DEFAULT, RECIPES
 
@@ -158,6 +159,62 @@ class Motion:
 
 
 @dataclass(frozen=True)
+class Precompute:
+    """Compute beforehand what trainings need of videos once: features, motion, frames."""
+
+    videos: Positional[tuple[Path, ...]]
+    """Folders, videos, or tables with a column `path`."""
+    cache: Path
+    """Folder to fill, for `marey train ... --cache`."""
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from marey.precomputation import precompute
+
+        done = precompute(self.videos, self.cache, self.recipe, device_name=self.device, show=True)
+        _list_left_out(done.left_out)
+        _say(f"{done.cache}: {done.videos} videos")
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Make a table of a public data set, and say what is missing, corrupt or unexpected in it.
+
+    With the name of a recipe instead, `marey prepare RECIPE VIDEOS --cache FOLDER` computes
+    beforehand what its trainings need of the videos: features, motion, frames.
+    """
+
+    name: Annotated[Positional[str], tyro.conf.arg(metavar="|".join(DATASETS))]
+    root: Positional[Path]
+    """Folder of the set, in the layout in which it is distributed."""
+    out: Path
+    """Table to write: .csv, .tsv or .parquet. Videos that must be made go into a folder beside."""
+    split: int | None = None
+    """Which official split (ucf101, hmdb51: 1 to 3; golfdb: 1 to 4)."""
+    labels: Path | None = None
+    """Folder of the key events (penn_action)."""
+    classes: int | None = None
+    """99 or 288 (finegym, carl)."""
+
+    def run(self) -> None:
+        from marey.datasets import prepare
+
+        given = {"split": self.split, "labels": self.labels, "classes": self.classes}
+        options = {option: value for option, value in given.items() if value is not None}
+        done = prepare(self.name, self.root, self.out, show=True, **options)
+        for kind in ("missing", "corrupt", "unexpected"):
+            notes = getattr(done, kind)
+            rows = [f"  {name}: {reason}" for name, reason in notes[:20]]
+            if len(notes) > len(rows):
+                rows.append(f"  ... and {len(notes) - len(rows)} more, all in {done.report}")
+            if rows:
+                print(f"{len(notes)} {kind}:", *rows, sep="\n", file=sys.stderr)
+        counts = ", ".join(f"{count} {split}" for split, count in done.counts.items())
+        _say(f"{done.path}: {counts}")
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show what is installed, which accelerator there is, and which fast paths are on."""
 
@@ -193,6 +250,7 @@ COMMANDS: dict[str, type[Any]] = {
     "align": Align,
     "eval": Eval,
     "motion": Motion,
+    "prepare": Prepare,
     "doctor": Doctor,
     "demo": Demo,
 }
@@ -221,24 +279,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(name: str, rest: list[str]) -> Any:
-    if name != "train":
-        return tyro.cli(COMMANDS[name], prog=f"marey {name}", args=rest)
-    recipe = DEFAULT
-    if rest and rest[0] in RECIPES:
-        recipe = rest.pop(0)
-    described = f"{Train.__doc__}\n\nmarey train [{'|'.join(RECIPES)}] VIDEOS --out RUN"
+    command, place = COMMANDS[name], "out"
+    recipe = rest.pop(0) if rest and rest[0] in RECIPES else ""
+    if name == "prepare" and recipe:  # videos for a recipe, instead of a data set
+        command, place = Precompute, "cache"
+    elif name != "train":
+        return tyro.cli(command, prog=f"marey {name}", args=[recipe, *rest] if recipe else rest)
+    recipe = recipe or DEFAULT
+    described = f"{command.__doc__}\n\nmarey {name} [{'|'.join(RECIPES)}] VIDEOS --{place} FOLDER"
     return tyro.cli(
-        Train,
-        prog=f"marey train {recipe}",
+        command,
+        prog=f"marey {name} {recipe}",
         description=described,
         args=rest,
-        default=_train_defaults(RECIPES[recipe]),
+        default=command(videos=tyro.MISSING, recipe=RECIPES[recipe](), **{place: tyro.MISSING}),
         config=(tyro.conf.AvoidSubcommands,),
     )
-
-
-def _train_defaults(recipe: Callable[[], Recipe]) -> Train:
-    return Train(videos=tyro.MISSING, out=tyro.MISSING, recipe=recipe())
 
 
 def _overview() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,35 @@ class Stores:
         if recipe.data.keep_frames:
             frames = FrameStore(folder / "frames", decode_size(recipe.encoder.size))
         return cls(MotionStore(folder / "motion", motion) if motion else None, frames)
+
+    def fill(self, corpus: Corpus, show: bool = False) -> list[LeftOut]:
+        """Computes what is not there yet, on all cores; a stopped call goes on where it was.
+
+        Returns the videos that cannot be used. Raises StorageError.
+        """
+        left_out: list[LeftOut] = []
+        with (
+            ThreadPoolExecutor(torch.get_num_threads()) as pool,
+            bar("Looking at motion and frames", len(corpus), show) as advance,
+        ):
+            work = [pool.submit(self._fill, info) for info in corpus.infos]
+            try:
+                for entry, done in zip(corpus.entries, work, strict=True):
+                    try:
+                        done.result()
+                    except VideoError as error:
+                        left_out.append((entry.name, str(error)))
+                    advance(note=entry.name)
+            finally:
+                for done in work:
+                    done.cancel()
+        return left_out
+
+    def _fill(self, info: VideoInfo) -> None:
+        if self.motion:
+            self.motion.of(info.path)
+        if self.frames:
+            self.frames.of(info)
 
 
 @dataclass(frozen=True, slots=True)
