@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from marey.demonstration import demo
     from marey.embedding import Model, embed, embed_to
     from marey.errors import MareyError
+    from marey.evaluation.clips import evaluate_clips
     from marey.evaluation.protocol import evaluate
     from marey.health import doctor
     from marey.manifest import Manifest
@@ -38,6 +39,7 @@ _WHERE = {
     "embed": "embedding",
     "embed_to": "embedding",
     "evaluate": "evaluation.protocol",
+    "evaluate_clips": "evaluation.clips",
     "train": "training",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "embed",
     "embed_to",
     "evaluate",
+    "evaluate_clips",
     "train",
 ]
 

@@ -110,7 +110,7 @@ class PixelSteps(Dataset[Step]):
         for video, views in plan(self.recipe, self.corpus, step, self.rank, self.world):
             entry, info = self.corpus.entries[video], self.corpus.infos[video]
             try:
-                clips = _look(entry, info, views, decode_size(self.recipe.encoder.size))
+                clips = look(info, [v.index for v in views], decode_size(self.recipe.encoder.size))
                 samples.append(Sample(video, views, clips))
             except VideoError as error:
                 left_out.append((entry.name, str(error)))
@@ -129,12 +129,17 @@ def plan(
         yield video, method.views(recipe, corpus.infos[video], rng)
 
 
-def _look(entry: Entry, info: VideoInfo, views: list[View], size: int) -> list[Tensor]:
-    """The frames of all views, (T, H, W, 3) each; what several views hold is decoded once."""
-    wanted, place = np.unique(np.concatenate([v.index for v in views]), return_inverse=True)
-    pixels = torch.from_numpy(read(entry.path, wanted, size=size, info=info).pixels)
-    at = np.split(place, np.cumsum([len(v.index) for v in views])[:-1])
-    return [pixels[torch.from_numpy(i)] for i in at]
+def look(info: VideoInfo, numbers: Sequence[I64], size: int) -> list[Tensor]:
+    """Frames of a video by their numbers: (..., H, W, 3) uint8 for each array of numbers (...).
+
+    What several of them hold is decoded once.
+
+    size: short side, in pixels, to decode at.  Raises VideoError where that fails.
+    """
+    wanted, place = np.unique(np.concatenate([n.ravel() for n in numbers]), return_inverse=True)
+    pixels = torch.from_numpy(read(info.path, wanted, size=size, info=info).pixels)
+    at = np.split(place, np.cumsum([n.size for n in numbers])[:-1])
+    return [pixels[torch.from_numpy(i.reshape(n.shape))] for i, n in zip(at, numbers, strict=True)]
 
 
 def _as_it_is(step: Any) -> Any:
