@@ -21,9 +21,10 @@ from marey.evaluation.protocol import evaluate
 from marey.manifest import Entry, Manifest
 from marey.methods import build, find
 from marey.methods.base import FrameMethod
-from marey.recipes import RECIPES
+from marey.motion import motion_maps
+from marey.recipes import RECIPES, carl_tiny
 from marey.training import read_log, train
-from marey.types import Batch, VideoInfo
+from marey.types import Batch, Flow, VideoInfo, View
 
 TINY = [name for name in RECIPES if name.endswith("_tiny")]
 
@@ -35,30 +36,47 @@ def few(world: Path) -> Manifest:
 
 
 def short(recipe: Recipe, steps: int = 4, copies: int = 2) -> Recipe:
+    if not build(recipe).cacheable:
+        copies = 0
     return replace(
         recipe, data=replace(recipe.data, steps=steps, videos=2, copies=copies, workers=0)
     )
 
 
+def look(recipe: Recipe, frames: int, seed: int = 0) -> list[View]:
+    """The views of a video of noise, its motion noise too."""
+    method, rng = find(recipe), np.random.default_rng(seed)
+    info = VideoInfo(Path("v"), 48, 80, np.arange(frames) / 25)
+    kind = method.motion(recipe)
+    if kind is None:
+        return method.views(recipe, info, rng)
+    if frames == 1:
+        pytest.skip("a single frame has no motion")
+    vectors = np.random.default_rng(9).normal(size=(frames - 1, 2, 14, 21)).astype(np.float32)
+    flows = [Flow(vectors, np.arange(frames - 1))]
+    maps = motion_maps(flows, window=kind.window, clip=kind.clip)
+    return method.views(recipe, info, rng, maps)
+
+
 def random_batch(recipe: Recipe, lengths: tuple[int, ...] = (9, 60)) -> Batch:
-    """Noise for features, the method's own views for everything else."""
+    """Noise for features or pixels, the method's own views for everything else."""
     rng = np.random.default_rng(0)
     method = build(recipe)
-    infos = [VideoInfo(Path("v"), 64, 64, np.arange(n) / 25) for n in lengths]
+    infos = tuple(VideoInfo(Path("v"), 48, 80, np.arange(n) / 25) for n in lengths)
     entries = tuple(Entry(f"video {n}", Path("v"), action="jump") for n in lengths)
-    corpus = Corpus(entries, tuple(infos), ())
-    views = [find(recipe).views(recipe, info, rng) for info in infos]
-    shape = (len(views), len(views[0]), len(views[0][0].index), method.width)
+    corpus = Corpus(entries, infos, ())
+    views = [look(recipe, n) for n in lengths]
+    side = recipe.encoder.size
+    inner = (method.width,) if method.cacheable else (3, side, side)
+    shape = (len(views), len(views[0]), len(views[0][0].index), *inner)
     inputs = torch.from_numpy(rng.normal(size=shape).astype(np.float32))
-    return collate(inputs, views, corpus, [0, 1], torch.device("cpu"), 0.5, cached=True)
+    return collate(inputs, views, corpus, [0, 1], torch.device("cpu"), 0.5, cached=method.cacheable)
 
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("frames", [1, 2, 17, 300])
 def test_views_of_any_video_have_one_shape(name: str, frames: int) -> None:
-    recipe = RECIPES[name]()
-    info = VideoInfo(Path("v"), 48, 80, np.arange(frames) / 25)
-    views = find(recipe).views(recipe, info, np.random.default_rng(0))
+    views = look(RECIPES[name](), frames)
     assert len({view.index.shape for view in views}) == 1
     for view in views:
         assert view.index.min() >= 0
@@ -70,10 +88,7 @@ def test_views_of_any_video_have_one_shape(name: str, frames: int) -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_views_are_a_function_of_the_random_numbers_alone(name: str) -> None:
     recipe = RECIPES[name]()
-    info = VideoInfo(Path("v"), 48, 80, np.arange(100) / 25)
-    one, two, other = (
-        find(recipe).views(recipe, info, np.random.default_rng(seed)) for seed in (1, 1, 2)
-    )
+    one, two, other = (look(recipe, 100, seed) for seed in (1, 1, 2))
     assert [v.draw for v in one] == [v.draw for v in two]
     assert all((a.index == b.index).all() for a, b in zip(one, two, strict=True))
     assert [v.draw for v in one] != [v.draw for v in other]
@@ -125,6 +140,8 @@ def test_a_stopped_training_goes_on_exactly(
     name: str, copies: int, few: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = short(RECIPES[name](), copies=copies)
+    if recipe.data.copies != copies:
+        pytest.skip("trains its backbone")
     train(few, tmp_path / "whole", recipe)
 
     real = checkpoint.save
@@ -244,6 +261,8 @@ def test_embeddings_do_not_depend_on_chunks(
 def test_learns_the_tiny_world(name: str, world: Path, tmp_path: Path) -> None:
     """Trained beats clock, frozen and untrained clearly where a clock is no help."""
     manifest = Manifest.read(world)
+    if find(RECIPES[name]()).embeds == "clip":
+        pytest.skip("clips")
     done = train(manifest.select(split="train"), tmp_path / "run", RECIPES[name]())
     log = read_log(done.run)
     assert log[-1]["loss"] < 0.5 * log[0]["loss"]
@@ -278,3 +297,30 @@ def test_a_run_folder_is_checked_before_it_is_believed(few: Manifest, tmp_path: 
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match="not a complete safetensors file"):
         Model(run)
+
+
+def test_features_of_a_trained_backbone_are_not_stored(few: Manifest, tmp_path: Path) -> None:
+    recipe = carl_tiny()
+    recipe = replace(recipe, encoder=replace(recipe.encoder, frozen="none"))
+    with pytest.raises(ConfigError, match=r"trains its backbone.*copies 0"):
+        train(few, tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_accumulated_steps_see_the_videos_of_one_large_step(
+    name: str, few: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = short(RECIPES[name](), steps=2)
+    seen: list[tuple[str, ...]] = []
+    method, real = find(recipe), find(recipe).forward
+
+    def forward(self, batch):  # type: ignore[no-untyped-def]
+        seen.append(tuple(batch.videos))
+        return real(self, batch)
+
+    monkeypatch.setattr(method, "forward", forward)
+    for videos, accumulate in ((4, 1), (2, 2)):
+        data = replace(recipe.data, videos=videos, accumulate=accumulate)
+        train(few, tmp_path / f"run{videos}", replace(recipe, data=data))
+    assert seen[:2] == [seen[2] + seen[3], seen[4] + seen[5]]

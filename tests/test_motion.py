@@ -188,7 +188,7 @@ def test_maps_of_a_stream_are_those_of_the_whole(
     assert maps.scores[-1] == pytest.approx(scores[-1], rel=1e-4)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)  # an approximation has outliers
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 999),
     top=st.floats(0, 0.4),
@@ -202,15 +202,19 @@ def test_kept_flow_gives_the_st_map_of_any_crop(
 ) -> None:
     vectors, box = things(seed, 40), (top, left, height, width)
     index = np.arange(3, 35, 2)
-    got = kept(vectors).st_map(index, box, flip)
+    maps = kept(vectors)
+    got, whole = maps.st_map(index, box, flip), maps.st_map(index, BOXES[0], False)
     cropped = crop_resize(torch.from_numpy(vectors[index]), box, flip, 224, flow=True)
     want = st_maps(cropped.numpy()) * (240 / 112) * (255 / 40)
     assert got.shape == (4, 7, 7)
     if want.max() < 1:  # nothing moves inside the box
-        assert got.max() < 0.2 * kept(vectors).st_map(index, BOXES[0], False).max()
+        assert got.max() < 0.2 * whole.max()
     else:
         assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > 0.9
-        assert got.sum() == pytest.approx(want.sum(), rel=0.5)  # a few coarse cells in small crops
+        # what only touches the box counts less surely
+        assert got.sum() == pytest.approx(
+            float(want.sum()), rel=0.35, abs=float(0.05 * whole.sum())
+        )
 
 
 def test_kept_flow_is_true_to_the_st_map_on_average() -> None:
@@ -286,14 +290,14 @@ def test_saved_maps_come_back_and_are_small(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(back, name), getattr(maps, name))
     assert back.clip == maps.clip
     assert [p.name for p in path.parent.iterdir()] == ["a.npz"]
-    assert path.stat().st_size < 1700 * maps.frames
+    assert path.stat().st_size < 3700 * maps.frames
 
 
 def test_what_is_not_ours_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.npz"
     maps = kept(things(1, 40))
     with monkeypatch.context() as patch:
-        patch.setattr(motion, "VERSION", 2)
+        patch.setattr(motion, "VERSION", 3)
         maps.save(path)
     with pytest.raises(StorageError, match=r"a\.npz is from another version"):
         MotionMaps.load(path)
@@ -332,7 +336,7 @@ def test_bad_input_says_what_is_wrong(tmp_path: Path) -> None:
         MotionMaps(
             np.zeros((5, 7, 7), np.float16),
             np.zeros(2, np.float32),
-            np.zeros((4, 2, 28, 28), np.int8),
+            np.zeros((4, 2, 42, 42), np.int8),
             32,
         )
     write(tmp_path / "one.mp4", np.zeros((1, 64, 64, 3), np.uint8), 25)

@@ -24,6 +24,7 @@ from marey.data import Corpus, LeftOut, collate, decode_size, plan
 from marey.distributed import Rank, barrier
 from marey.errors import StorageError, VideoError
 from marey.files import storing, write_json
+from marey.methods import find
 from marey.methods.base import Method
 from marey.progress import ahead, bar
 from marey.types import Batch, Frames, View
@@ -53,7 +54,7 @@ class FeatureCache:
         of several seeds share them."""
         recipe = to_dict(self.recipe)
         files = [(str(e.path.resolve()), e.path.stat().st_mtime_ns) for e in self.corpus.entries]
-        encoder = {k: recipe["encoder"][k] for k in ("backbone", "weights", "size", "pool")}
+        encoder = {k: recipe["encoder"].get(k) for k in ("backbone", "weights", "size", "pool")}
         parts = [encoder, recipe["augment"], recipe["data"]["copies"], files]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -145,10 +146,11 @@ class FeatureCache:
         self, steps: range, rank: Rank, device: torch.device, total: int
     ) -> Iterator[tuple[Batch | None, list[LeftOut]]]:
         """What `pixel_batches` yields, from the stored features: each view from its own copy."""
+        method = find(self.recipe)
         for step in steps:
             chosen = [
-                (video, views)
-                for video, views in plan(self.recipe, self.corpus, step, rank.rank, rank.world)
+                (video, method.views(self.recipe, self.corpus.infos[video], rng))
+                for video, rng in plan(self.recipe, self.corpus, step, rank.rank, rank.world)
                 if self.done[video] == 1
             ]
             if not chosen:

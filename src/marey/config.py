@@ -44,8 +44,9 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """From pixels to embeddings: backbone, pooling, temporal transformer (CARL figure 2)."""
+    """From frames to embeddings: backbone, pooling, temporal transformer (CARL figure 2)."""
 
+    name: Literal["frame"] = "frame"
     backbone: Literal["efficientnet_lite0", "resnet18", "resnet50"] = "efficientnet_lite0"
     weights: str = "package"
     """`package` (ImageNet weights shipped with efficientnet_lite0), `random`, or a weights file."""
@@ -69,6 +70,23 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class ClipEncoderConfig:
+    """From clips to embeddings: an R(2+1)D network, its features averaged over space and time."""
+
+    name: Literal["clip"] = "clip"
+    backbone: Literal["r2plus1d_50", "r2plus1d_18", "r2plus1d_small"] = "r2plus1d_50"
+    weights: str = "random"
+    """`random`, or a weights file: of R(2+1)D itself, or for `r2plus1d_50` of an ImageNet
+    ResNet-50, which is inflated."""
+    size: int = 224
+    """Side of the square view, in pixels."""
+    hidden: int = 2048
+    """Width of the hidden layer of each head; the heads serve the losses only."""
+    dimension: int = 128
+    """Length of what the heads put out."""
+
+
+@dataclass(frozen=True)
 class CarlConfig:
     """CARL, Chen et al., CVPR 2022: sequence contrast against a Gaussian of time distance."""
 
@@ -86,7 +104,57 @@ class CarlConfig:
     """What a frame is contrasted with: the video's other view, both views, or the whole batch."""
 
 
-MethodConfig = CarlConfig
+@dataclass(frozen=True)
+class MclConfig:
+    """MCL, Li et al., ICCV 2021: contrast of clips, led by motion. Weights of 0 take parts out."""
+
+    name: Literal["mcl"] = "mcl"
+    length: int = 16
+    """Frames of a clip."""
+    stride: int = 2
+    """Every how many frames of the video one belongs to the clip."""
+    every: int = 16
+    """Frames from the start of one row of an embedding to the start of the next."""
+    focus_time: float = 0.7
+    """Probability that clips are taken where there is much motion; 0 = anywhere."""
+    focus_top: float = 0.5
+    """Share of the possible starts that counts as much motion."""
+    focus_space: bool = True
+    """Whether crops have to keep in view what moves most."""
+    engine: Literal["farneback", "dis", "tvl1", "difference"] = "farneback"
+    """How optical flow is computed; `difference` does without flow."""
+    window: int = 8
+    """Flow fields of a frame map (Kinetics: 4)."""
+    spatiotemporal: float = 1.0
+    """Weight of the alignment of gradient and motion, slice by slice."""
+    spatial: float = 1.0
+    """Weight of their alignment in space."""
+    temporal: float = 1.0
+    """Weight of their alignment in time."""
+    warm_alignment: float = 2.0
+    """Factor of all three while the learning rate warms up."""
+    intra: float = 1.0
+    """Weight of the contrast between clips of one video."""
+    order: float = 1.0
+    """Weight, at the end of the training, of telling which clip comes first; rises from 0."""
+    momentum: float = 0.999
+    """Share of the key network that each step keeps."""
+    queue: int = 131_072
+    """Keys of other videos that a query is contrasted with."""
+    temperature: float = 0.1
+
+    @property
+    def span(self) -> int:
+        """Frames of the video that a clip covers."""
+        return self.length * self.stride
+
+    @property
+    def aligned(self) -> bool:
+        """Whether the gradient is aligned with the motion at all."""
+        return max(self.spatiotemporal, self.spatial, self.temporal) > 0
+
+
+MethodConfig = CarlConfig | MclConfig
 
 
 @dataclass(frozen=True)
@@ -102,7 +170,7 @@ class OptimizerConfig:
     warmup: float = 0.0
     """Share of the steps over which the learning rate rises from 0."""
     clip: float = 10.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; 0 = any."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +178,17 @@ class DataConfig:
     """What a step is made of."""
 
     videos: int = 4
-    """Videos per step and device."""
+    """Videos at a time on each device."""
+    accumulate: int = 1
+    """So many times `videos` make up a step of the optimiser, for devices of little memory."""
+    shortest: int = 1
+    """Videos of fewer frames are left out."""
     steps: int = 1000
     """Optimiser steps; `epochs` passes over the videos instead, where that is not 0."""
     epochs: int = 0
     copies: int = 4
     """Augmented copies of every video's features, extracted once; 0 = augment at every step
-    (needed where the backbone is trained)."""
+    (needed where the backbone is trained, as that of clips always is)."""
     workers: int = -1
     """Processes that decode, -1 = the number of cores less one."""
 
@@ -126,7 +198,7 @@ class Recipe:
     """A whole training, without the videos."""
 
     method: MethodConfig = field(default_factory=CarlConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder: EncoderConfig | ClipEncoderConfig = field(default_factory=EncoderConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -13,9 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from marey.augment import augment
 from marey.config import Recipe
+from marey.distributed import Rank
 from marey.errors import ManifestError, VideoError
 from marey.manifest import Entry, Manifest
 from marey.methods import find
+from marey.motion_store import MotionStore
 from marey.progress import bar
 from marey.sampling import schedule
 from marey.types import I64, Batch, VideoInfo, View
@@ -57,23 +59,29 @@ class Corpus:
         return sum(info.frames for info in self.infos)
 
 
-def survey(manifest: Manifest, show: bool = False) -> Corpus:
+def survey(manifest: Manifest, show: bool = False, shortest: int = 1) -> Corpus:
     """Looks at every video of a manifest without decoding it.
 
+    shortest: videos of fewer frames are left out.
     Raises ManifestError where not one of them can be read.
     """
     entries, infos, left_out = [], [], []
     with bar("Looking at the videos", len(manifest), show) as advance:
         for entry in manifest:
             try:
-                infos.append(probe(entry.path))
-                entries.append(entry)
+                info = probe(entry.path)
+                if info.frames >= shortest:
+                    infos.append(info)
+                    entries.append(entry)
+                else:
+                    reason = f"it has {info.frames} frames, and {shortest} are needed."
+                    left_out.append((entry.name, reason))
             except VideoError as error:
                 left_out.append((entry.name, str(error)))
             advance()
     if not entries:
         reason = left_out[0][1] if left_out else "the list is empty."
-        raise ManifestError(f"None of the {len(manifest)} videos can be read; the first: {reason}")
+        raise ManifestError(f"None of the {len(manifest)} videos can be used; the first: {reason}")
     return Corpus(tuple(entries), tuple(infos), tuple(left_out))
 
 
@@ -99,17 +107,25 @@ Step = tuple[list[Sample], list[LeftOut]]
 
 
 class PixelSteps(Dataset[Step]):
-    """Item i holds the samples of step i: a function of recipe, corpus, rank and i alone."""
+    """Item i holds the samples of step i: a function of recipe, corpus, rank and i alone.
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, rank: int, world: int) -> None:
+    motion: where the motion that the method asks for is kept, and put when it is not there yet.
+    """
+
+    def __init__(
+        self, recipe: Recipe, corpus: Corpus, motion: MotionStore | None, rank: int, world: int
+    ) -> None:
         self.recipe, self.corpus, self.rank, self.world = recipe, corpus, rank, world
+        self.motion, self.method = motion, find(recipe)
 
     def __getitem__(self, step: int) -> Step:
         samples: list[Sample] = []
         left_out: list[LeftOut] = []
-        for video, views in plan(self.recipe, self.corpus, step, self.rank, self.world):
+        for video, rng in plan(self.recipe, self.corpus, step, self.rank, self.world):
             entry, info = self.corpus.entries[video], self.corpus.infos[video]
             try:
+                moves = self.motion.of(entry.path) if self.motion else None
+                views = self.method.views(self.recipe, info, rng, moves)
                 clips = look(info, [v.index for v in views], decode_size(self.recipe.encoder.size))
                 samples.append(Sample(video, views, clips))
             except VideoError as error:
@@ -119,14 +135,13 @@ class PixelSteps(Dataset[Step]):
 
 def plan(
     recipe: Recipe, corpus: Corpus, step: int, rank: int, world: int
-) -> Iterator[tuple[int, list[View]]]:
-    """The videos and views of a step on one of `world` processes."""
-    method, per_step = find(recipe), recipe.data.videos * world
+) -> Iterator[tuple[int, np.random.Generator]]:
+    """The videos of a step on one of `world` processes, each with its random numbers."""
+    per_step = recipe.data.videos * world
     chosen = schedule(len(corpus), per_step, step, recipe.seed)
     for slot in range(rank * recipe.data.videos, (rank + 1) * recipe.data.videos):
         video = int(chosen[slot])
-        rng = np.random.default_rng([recipe.seed, step, slot])
-        yield video, method.views(recipe, corpus.infos[video], rng)
+        yield video, np.random.default_rng([recipe.seed, step, slot])
 
 
 def look(info: VideoInfo, numbers: Sequence[I64], size: int) -> list[Tensor]:
@@ -149,9 +164,9 @@ def _as_it_is(step: Any) -> Any:
 def pixel_batches(
     recipe: Recipe,
     corpus: Corpus,
+    motion: MotionStore | None,
     steps: range,
-    rank: int,
-    world: int,
+    rank: Rank,
     device: torch.device,
     dtype: torch.dtype,
     total: int,
@@ -165,7 +180,7 @@ def pixel_batches(
     if workers < 0:
         workers = max(1, torch.get_num_threads() - 1)
     loader = DataLoader(
-        PixelSteps(recipe, corpus, rank, world),
+        PixelSteps(recipe, corpus, motion, rank.rank, rank.world),
         batch_size=None,
         sampler=steps,
         num_workers=workers,

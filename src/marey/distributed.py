@@ -7,13 +7,13 @@ torchrun every function here does the obvious thing for one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -48,12 +48,42 @@ def group(device: torch.device) -> Iterator[Rank]:
         dist.destroy_process_group()
 
 
+def shuffle(rows: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Rows (B, ...) dealt anew over the processes, and the way back for what is made of them.
+
+    Of a single process the rows stay as they are.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return rows, lambda made: made
+    everyone = gather(rows)
+    order = torch.randperm(len(everyone), device=rows.device)
+    dist.broadcast(order, 0)
+    mine = slice(dist.get_rank() * len(rows), (dist.get_rank() + 1) * len(rows))
+
+    def back(made: Tensor) -> Tensor:
+        return gather(made)[order.argsort()][mine]
+
+    return everyone[order[mine]], back
+
+
+def gather(rows: Tensor) -> Tensor:
+    """(B, ...) of this process to (world * B, ...) of all, in their order, without gradient."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
 def wrap(method: nn.Module, rank: Rank, device: torch.device) -> nn.Module:
     """The module whose `forward` averages gradients over all processes."""
     if rank.world == 1 or not any(p.requires_grad for p in method.parameters()):
         return method
     return DistributedDataParallel(
-        method, device_ids=[rank.local] if device.type == "cuda" else None
+        method,
+        device_ids=[rank.local] if device.type == "cuda" else None,
+        # each process keeps its own running statistics, and queues are filled alike on all
+        broadcast_buffers=False,
     )
 
 

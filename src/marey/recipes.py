@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from marey.config import CarlConfig, DataConfig, EncoderConfig, OptimizerConfig, Recipe
+from marey.config import (
+    AugmentConfig,
+    CarlConfig,
+    ClipEncoderConfig,
+    DataConfig,
+    EncoderConfig,
+    MclConfig,
+    OptimizerConfig,
+    Recipe,
+)
+
+Encoder = EncoderConfig | ClipEncoderConfig
+
+
+def _with(encoder: Encoder, **changes: Any) -> Encoder:
+    return replace(encoder, **changes)
 
 
 def carl() -> Recipe:
@@ -27,7 +43,7 @@ def carl() -> Recipe:
 def rotary() -> Recipe:
     """CARL with relative positions, which cannot tell the network where in a video a frame lies."""
     recipe = carl()
-    return replace(recipe, encoder=replace(recipe.encoder, position="rotary"))
+    return replace(recipe, encoder=_with(recipe.encoder, position="rotary"))
 
 
 def marey() -> Recipe:
@@ -39,7 +55,7 @@ def marey() -> Recipe:
     recipe = rotary()
     return replace(
         recipe,
-        encoder=replace(recipe.encoder, pool="grid", size=112),
+        encoder=_with(recipe.encoder, pool="grid", size=112),
         method=CarlConfig(frames=40),
         optimizer=replace(recipe.optimizer, lr=3e-4, warmup=0.05),
     )
@@ -53,7 +69,7 @@ def demo() -> Recipe:
     recipe = marey()
     return replace(
         recipe,
-        encoder=replace(
+        encoder=_with(
             recipe.encoder, width=128, hidden=256, layers=2, heads=4, feedforward=256, dropout=0.0
         ),
         optimizer=replace(recipe.optimizer, lr=1e-3),
@@ -82,12 +98,68 @@ def carl_tiny() -> Recipe:
     )
 
 
+def mcl_ucf101() -> Recipe:
+    """MCL as published on UCF101 (ICCV 2021): R(2+1)D-50, 200 epochs, 4 devices of 8 videos.
+
+    It starts from MoCo v2's ImageNet weights: `--recipe.encoder.weights FILE`.
+    """
+    return Recipe(
+        method=MclConfig(),
+        encoder=ClipEncoderConfig(),
+        augment=AugmentConfig(
+            area=(0.2, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1
+        ),
+        optimizer=OptimizerConfig(
+            name="sgd", lr=0.01, weight_decay=1e-4, momentum=0.9, warmup=5 / 200, clip=0
+        ),
+        data=DataConfig(videos=8, epochs=200, copies=0, shortest=64),
+    )
+
+
+def mcl_kinetics() -> Recipe:
+    """MCL as published on Kinetics-400: 400 epochs, flow over 4 frames, no order of clips."""
+    recipe = mcl_ucf101()
+    return replace(
+        recipe,
+        method=MclConfig(window=4, order=0.0),
+        optimizer=replace(recipe.optimizer, lr=0.02, warmup=5 / 400),
+        data=replace(recipe.data, epochs=400, shortest=1),
+    )
+
+
+def mcl() -> Recipe:
+    """MCL for short clips and small machines: a small network from nothing, 8 frames of 80 px."""
+    recipe = mcl_ucf101()
+    return replace(
+        recipe,
+        method=MclConfig(length=8, every=8, queue=4096, momentum=0.99),
+        encoder=ClipEncoderConfig(backbone="r2plus1d_small", size=80, hidden=256),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=1e-4, warmup=0.05),
+        data=DataConfig(videos=16, steps=1500, copies=0),
+    )
+
+
+def mcl_tiny() -> Recipe:
+    """`mcl` small enough to learn a few dozen little videos in less than a minute."""
+    recipe = mcl()
+    return replace(
+        recipe,
+        method=MclConfig(length=8, stride=1, every=4, window=4, queue=256, momentum=0.9),
+        encoder=_with(recipe.encoder, size=48, hidden=64, dimension=32),
+        data=replace(recipe.data, videos=8, steps=60),
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "carl": carl,
     "rotary": rotary,
     "marey": marey,
     "demo": demo,
+    "mcl": mcl,
+    "mcl_ucf101": mcl_ucf101,
+    "mcl_kinetics": mcl_kinetics,
     "carl_tiny": carl_tiny,
+    "mcl_tiny": mcl_tiny,
 }
 """Every recipe by its name on the command line."""
 

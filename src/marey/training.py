@@ -8,9 +8,10 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +28,7 @@ from marey.files import storing
 from marey.manifest import Manifest
 from marey.methods import build
 from marey.methods.base import Method
+from marey.motion_store import MotionStore
 from marey.progress import bar
 from marey.recipes import DEFAULT, RECIPES
 from marey.types import Batch, StepOutput
@@ -66,8 +68,8 @@ def train(
         videos: a folder, a table, or a list of files (see `marey.manifest.Manifest`).
         out: the run folder.
         recipe: settings, or the name of a recipe (`marey.recipes.RECIPES`).
-        cache: folder for the features of a frozen backbone, which several runs may share; by
-            default `cache` in the run folder.
+        cache: folder for what is computed of the videos once, which several runs may share: the
+            features of a frozen backbone, or motion; by default `cache` in the run folder.
         device_name: "auto", "cpu", "cuda" or "mps".
         tensorboard: also write TensorBoard events; needs the extra `tensorboard`.
         save_minutes: time between checkpoints.
@@ -83,23 +85,33 @@ def train(
     manifest = videos if isinstance(videos, Manifest) else Manifest.of(videos)
     with distributed.group(where) as rank:
         show = show and rank.first
-        corpus = survey(manifest, show)
+        corpus = survey(manifest, show, recipe.data.shortest)
         total = _steps(recipe, corpus, rank.world)
         method = build(recipe).to(where)
+        if recipe.data.copies and not method.cacheable:
+            raise ConfigError(
+                "This recipe trains its backbone, so that features cannot be stored; give "
+                "--recipe.data.copies 0."
+            )
         optimizer = _optimizer(method, recipe.optimizer)
         _open_run(out, recipe, corpus, where, rank)
         state = checkpoint.resume(out, method, optimizer) or {"step": 0, "loss": math.nan}
 
         left_out = list(corpus.left_out)
         steps = range(state["step"], total)
+        parts = recipe.data.accumulate
+        looks = range(steps.start * parts, total * parts)
+        kept = Path(cache or out / "cache")
         if recipe.data.copies and steps:
-            stored = FeatureCache(Path(cache or out / "cache"), recipe, corpus, method.width)
+            stored = FeatureCache(kept, recipe, corpus, method.width)
             stored.fill(method.eval(), where, rank, show)
             left_out += stored.left_out()
-            batches = stored.batches(steps, rank, where, total)
+            batches = stored.batches(looks, rank, where, total * parts)
         else:
+            moves = method.motion(recipe)
+            motion = MotionStore(kept / "motion", moves) if moves else None
             batches = pixel_batches(
-                recipe, corpus, steps, rank.rank, rank.world, where, precision, total
+                recipe, corpus, motion, looks, rank, where, precision, total * parts
             )
 
         log = _Log(out, rank.first, tensorboard, state["step"])
@@ -107,25 +119,30 @@ def train(
         saved = time.monotonic()
         with _interruptible() as stopping, bar("Training", total, show) as advance, log:
             advance(state["step"])
-            for step, (batch, broken) in zip(steps, batches, strict=False):
-                left_out += [one for one in broken if one not in left_out]
-                if batch is None:
-                    raise TrainingError(_nothing_left(left_out))
+            for step in steps:
                 torch.manual_seed(_step_seed(recipe, step, rank))
                 lr = _learning_rate(recipe.optimizer, step, total)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-                with torch.autocast(where.type, precision, enabled=precision != torch.float32):
-                    output: StepOutput = wrapped(batch)
-                loss = _finite(output.loss, step, batch, out)
                 optimizer.zero_grad(set_to_none=True)
-                output.loss.backward()
-                norm = torch.nn.utils.clip_grad_norm_(method.parameters(), recipe.optimizer.clip)
+                loss, terms = 0.0, dict[str, Tensor]()
+                for batch, broken in islice(batches, parts):
+                    left_out += [one for one in broken if one not in left_out]
+                    if batch is None:
+                        raise TrainingError(_nothing_left(left_out))
+                    with torch.autocast(where.type, precision, enabled=precision != torch.float32):
+                        output: StepOutput = wrapped(batch)
+                    loss += _finite(output.loss, step, batch, out) / parts
+                    terms = dict(output.terms)
+                    (output.loss / parts).backward()
+                norm = torch.nn.utils.clip_grad_norm_(
+                    method.parameters(), recipe.optimizer.clip or math.inf
+                )
                 optimizer.step()
                 method.after_step()
 
                 state = {"step": step + 1, "loss": loss}
-                log.add(step, loss, lr, float(norm), output)
+                log.add(step, loss, lr, float(norm), terms)
                 advance(note=f"loss {loss:.3f}")
                 if rank.first and time.monotonic() - saved > 60 * save_minutes:
                     checkpoint.save(out, method, optimizer, state)
@@ -151,7 +168,8 @@ def _named(recipe: Recipe | str) -> Recipe:
 def _steps(recipe: Recipe, corpus: Corpus, world: int) -> int:
     data = recipe.data
     if data.epochs:
-        return max(1, math.ceil(data.epochs * len(corpus) / (data.videos * world)))
+        per_step = data.videos * data.accumulate * world
+        return max(1, math.ceil(data.epochs * len(corpus) / per_step))
     return data.steps
 
 
@@ -265,10 +283,10 @@ class _Log:
         if self.board is not None:
             self.board.close()
 
-    def add(self, step: int, loss: float, lr: float, norm: float, output: StepOutput) -> None:
+    def add(self, step: int, loss: float, lr: float, norm: float, of: Mapping[str, Tensor]) -> None:
         if not self.first or step % LOG_EVERY:
             return
-        terms = {name: round(float(value), 6) for name, value in output.terms.items()}
+        terms = {name: round(float(value), 6) for name, value in of.items()}
         line: dict[str, Any] = {"step": step, "loss": round(loss, 6), "lr": lr}
         line |= {"gradient_norm": round(norm, 6), **terms}
         line["seconds"] = round(time.monotonic() - self.started, 2)

@@ -13,9 +13,9 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from marey.config import Recipe
+from marey.config import EncoderConfig, Recipe
 from marey.models.encoder import FrameEncoder
-from marey.motion import MotionMaps
+from marey.motion import MotionMaps, MotionSettings
 from marey.types import I64, Batch, StepOutput, VideoInfo, View
 
 
@@ -48,13 +48,13 @@ class Method(nn.Module, ABC):
 
         Runs in data workers, before there is a network: everything random comes from `rng`.
         All views have the same T, whatever the video's length.
-        motion: what moves in the video, given where the recipe `needs_motion`.
+        motion: what moves in the video, computed as `motion` says.
         """
 
     @classmethod
-    def needs_motion(cls, recipe: Recipe) -> bool:
-        """Whether `views` asks for the motion of a video."""
-        return False
+    def motion(cls, recipe: Recipe) -> MotionSettings | None:
+        """How the motion that `views` asks for is computed; None where it asks for none."""
+        return None
 
     @abstractmethod
     def forward(self, batch: Batch) -> StepOutput:
@@ -114,6 +114,7 @@ class FrameMethod(Method):
 
     def __init__(self, recipe: Recipe, *, train_rows: int) -> None:
         super().__init__(recipe)
+        assert isinstance(recipe.encoder, EncoderConfig)
         self.encoder = FrameEncoder(recipe.encoder, train_rows)
 
     @property

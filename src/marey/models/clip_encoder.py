@@ -1,0 +1,88 @@
+"""From clips to what is contrasted: an R(2+1)D network and small heads (MCL, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from marey.config import ClipEncoderConfig
+from marey.errors import CheckpointError
+from marey.models.r2plus1d import (
+    VideoNetwork,
+    inflate,
+    r2plus1d_18,
+    r2plus1d_50,
+    r2plus1d_small,
+)
+from marey.models.resnet import resnet50
+from marey.models.weights import load_into, load_state
+
+NETWORKS: dict[str, Callable[[], VideoNetwork]] = {
+    "r2plus1d_50": r2plus1d_50,
+    "r2plus1d_18": r2plus1d_18,
+    "r2plus1d_small": r2plus1d_small,
+}
+STRIDES = {"r2plus1d_50": (4, 32), "r2plus1d_18": (8, 16), "r2plus1d_small": (4, 16)}
+"""Of each network: input frames per slice and pixels per cell of its features."""
+
+
+class ClipEncoder(nn.Module):
+    """Backbone and one head for each loss: linear, ReLU, linear, unit norm.
+
+    Args:
+        heads: their names.
+
+    Raises CheckpointError for weights that do not fit.
+    """
+
+    def __init__(self, config: ClipEncoderConfig, heads: Sequence[str]) -> None:
+        super().__init__()
+        self.backbone = NETWORKS[config.backbone]()
+        if config.weights != "random":
+            _load(self.backbone, config)
+        # how video networks are fastest on every device, and what `augment` puts out as a view
+        self.backbone.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        channels = self.backbone.channels
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.Linear(channels, config.hidden),
+                    nn.ReLU(),
+                    nn.Linear(config.hidden, config.dimension),
+                )
+                for name in heads
+            }
+        )
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, 3, H, W) normalised pixels to features and the map whose gradient is theirs.
+
+        Returns (B, C) means over space and time, and the last convolution's output before its
+        BatchNorm, (B, C, S, h, w).
+        """
+        features, convolved = self.backbone.features(clips.transpose(1, 2))
+        return features.mean((2, 3, 4)), convolved
+
+    def head(self, name: str, features: Tensor) -> Tensor:
+        """(B, C) features to (B, D) of unit norm, in float32."""
+        return F.normalize(self.heads[name](features).float(), dim=-1)
+
+
+def _load(backbone: VideoNetwork, config: ClipEncoderConfig) -> None:
+    path = Path(config.weights)
+    state = load_state(path)
+    if any(weight.ndim == 5 for weight in state.values()):
+        load_into(backbone, state, path)
+        return
+    if config.backbone != "r2plus1d_50":
+        raise CheckpointError(
+            f"{path} holds a network for pictures, from which only r2plus1d_50 can be grown; "
+            "choose that backbone, or weights of R(2+1)D itself."
+        )
+    picture = resnet50()
+    load_into(picture, state, path, picture.other_names())
+    backbone.load_state_dict(inflate(picture.state_dict()), strict=False)
