@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from marey.errors import MareyError
     from marey.evaluation.clips import evaluate_clips
     from marey.evaluation.protocol import evaluate
+    from marey.finetuning import finetune
     from marey.health import doctor
     from marey.manifest import Manifest
     from marey.pair import align
@@ -40,6 +41,7 @@ _WHERE = {
     "embed_to": "embedding",
     "evaluate": "evaluation.protocol",
     "evaluate_clips": "evaluation.clips",
+    "finetune": "finetuning",
     "train": "training",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "embed_to",
     "evaluate",
     "evaluate_clips",
+    "finetune",
     "train",
 ]
 

@@ -150,6 +150,36 @@ class Eval:
 
 
 @dataclass(frozen=True)
+class Finetune:
+    """Teach a run of clips the actions of labelled videos. The same command resumes."""
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    labels: Positional[Path]
+    """Table with columns path, split, action; `train` is learned, other splits are scored."""
+    out: Path
+    """Run folder to make, or to resume."""
+    epochs: int = 150
+    lr: float = 0.01
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from marey.finetuning import finetune
+
+        done = finetune(
+            self.run_folder,
+            self.labels,
+            self.out,
+            epochs=self.epochs,
+            lr=self.lr,
+            device_name=self.device,
+            show=True,
+        )
+        _list_left_out(done.left_out)
+        _say(f"{done.run}: {done.steps} steps, loss {done.loss:.3f}, {done.seconds:.0f} s")
+        _say(f"accuracy {done.accuracy:.3f} on {done.videos} videos (chance {done.chance:.3f})")
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show what is installed, which accelerator there is, and which fast paths are on."""
 
@@ -184,6 +214,7 @@ COMMANDS: dict[str, type[Any]] = {
     "embed": Embed,
     "align": Align,
     "eval": Eval,
+    "finetune": Finetune,
     "doctor": Doctor,
     "demo": Demo,
 }

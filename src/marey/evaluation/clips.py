@@ -4,8 +4,8 @@ The protocol of MCL (Li et al., ICCV 2021, section 4.2, UCF101 and HMDB51): a vi
 the backbone's features averaged over space, time and clips that lie evenly over the video, and an
 action is read from it (`marey.evaluation.clip_metrics`). Beside the trained network stand *chance*,
 which looks at nothing; a *frozen* picture network, EfficientNet-Lite0 as trained on ImageNet, on 8
-frames, whose mean and spread over time are the vector, and which knows looks but no motion; and the
-*untrained* network, the run's own as it was before training.
+whole frames of the run's size, whose mean and spread over time are the vector, and which knows
+looks but no motion; and the *untrained* network, the run's own as it was before training.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def _vectors(
             units, frames = seen
             vectors: dict[str, F32] = {}
             if pictures is not None:
-                features = see(pictures.features, frames[:, None], size, method.crop, where)
+                features = see(pictures.features, frames[:, None], size, "whole", where)
                 vectors["frozen"] = pictures.vector(features).numpy()
             for name, network in networks.items():
                 vectors[name] = see(network, units, size, method.crop, where).mean(0).numpy()
