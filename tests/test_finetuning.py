@@ -164,6 +164,9 @@ def test_what_cannot_be_fine_tuned_is_told_in_a_sentence(
         finetune(run, lights, tmp_path / "run")
     with pytest.raises(CheckpointError, match="no run folder"):
         finetune(tmp_path / "none", lights, tmp_path / "run")
+    checkpoint.write_run(tmp_path / "young", mcl_tiny(), {})
+    with pytest.raises(CheckpointError, match="has not reached its first checkpoint"):
+        finetune(tmp_path / "young", lights, tmp_path / "run")
     for some in (lights.select(split="train"), lights.select(action="lit")):
         with pytest.raises(ManifestError, match="at least two actions"):
             finetune(clip_run, some, tmp_path / "run")

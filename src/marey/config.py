@@ -205,6 +205,9 @@ class DataConfig:
     copies: int = 4
     """Augmented copies of every video's features, extracted once; 0 = augment at every step
     (needed where the backbone is trained, as that of clips always is)."""
+    keep_frames: bool = False
+    """Keep the decoded frames on the disk, 4 size^2 bytes each, instead of decoding them anew in
+    every epoch: for many epochs on small videos."""
     workers: int = -1
     """Processes that decode, -1 = the number of cores less one."""
 

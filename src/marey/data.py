@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from marey.augment import augment
 from marey.config import Recipe
 from marey.distributed import Rank
 from marey.errors import ManifestError, VideoError
+from marey.frame_store import FrameStore
 from marey.manifest import Entry, Manifest
 from marey.methods import find
 from marey.motion_store import MotionStore
@@ -91,6 +93,22 @@ def decode_size(size: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Stores:
+    """What is computed of the videos once and read at every step; None where it is not wanted."""
+
+    motion: MotionStore | None = None
+    frames: FrameStore | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe, folder: Path) -> Stores:
+        """What a recipe wants, kept below `folder`."""
+        motion, frames = find(recipe).motion(recipe), None
+        if recipe.data.keep_frames:
+            frames = FrameStore(folder / "frames", decode_size(recipe.encoder.size))
+        return cls(MotionStore(folder / "motion", motion) if motion else None, frames)
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """The views of one video as they leave a data worker: pixels still uint8, nothing changed.
 
@@ -109,14 +127,14 @@ Step = tuple[list[Sample], list[LeftOut]]
 class PixelSteps(Dataset[Step]):
     """Item i holds the samples of step i: a function of recipe, corpus, rank and i alone.
 
-    motion: where the motion that the method asks for is kept, and put when it is not there yet.
+    What is not in the stores yet is put there.
     """
 
     def __init__(
-        self, recipe: Recipe, corpus: Corpus, motion: MotionStore | None, rank: int, world: int
+        self, recipe: Recipe, corpus: Corpus, stores: Stores, rank: int, world: int
     ) -> None:
         self.recipe, self.corpus, self.rank, self.world = recipe, corpus, rank, world
-        self.motion, self.method = motion, find(recipe)
+        self.stores, self.method = stores, find(recipe)
 
     def __getitem__(self, step: int) -> Step:
         samples: list[Sample] = []
@@ -124,13 +142,21 @@ class PixelSteps(Dataset[Step]):
         for video, rng in plan(self.recipe, self.corpus, step, self.rank, self.world):
             entry, info = self.corpus.entries[video], self.corpus.infos[video]
             try:
-                moves = self.motion.of(entry.path) if self.motion else None
-                views = self.method.views(self.recipe, info, rng, moves)
-                clips = look(info, [v.index for v in views], decode_size(self.recipe.encoder.size))
+                motion = self.stores.motion.of(entry.path) if self.stores.motion else None
+                views = self.method.views(self.recipe, info, rng, motion)
+                clips = self._look(info, views)
                 samples.append(Sample(video, views, clips))
             except VideoError as error:
                 left_out.append((entry.name, str(error)))
         return samples, left_out
+
+    def _look(self, info: VideoInfo, views: list[View]) -> list[Tensor]:
+        """The frames of all views, (T, H, W, 3) each."""
+        numbers = [view.index for view in views]
+        if self.stores.frames:
+            kept = self.stores.frames.of(info)
+            return [torch.from_numpy(kept[index]) for index in numbers]
+        return look(info, numbers, decode_size(self.recipe.encoder.size))
 
 
 def plan(
@@ -164,7 +190,7 @@ def _as_it_is(step: Any) -> Any:
 def pixel_batches(
     recipe: Recipe,
     corpus: Corpus,
-    motion: MotionStore | None,
+    stores: Stores,
     steps: range,
     rank: Rank,
     device: torch.device,
@@ -180,7 +206,7 @@ def pixel_batches(
     if workers < 0:
         workers = max(1, torch.get_num_threads() - 1)
     loader = DataLoader(
-        PixelSteps(recipe, corpus, motion, rank.rank, rank.world),
+        PixelSteps(recipe, corpus, stores, rank.rank, rank.world),
         batch_size=None,
         sampler=steps,
         num_workers=workers,

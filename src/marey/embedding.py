@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from marey import checkpoint, device, store
 from marey.augment import Crop, plain
 from marey.data import LeftOut, decode_size, survey
 from marey.errors import VideoError
+from marey.files import identity
 from marey.manifest import Manifest
 from marey.methods.base import Method
 from marey.progress import ahead, bar
@@ -99,13 +99,13 @@ def embed_to(
     corpus = survey(manifest, show)
     model.method.expect(corpus.frames)
     weights = model.run / "checkpoint" / "model.safetensors"
-    parts = out.with_name(f".{out.name}.{_digest(weights)}.parts")
+    parts = out.with_name(f".{out.name}.{identity(weights)}.parts")
     left_out = list(corpus.left_out)
     kept: list[Path] = []
     with bar("Embedding", len(corpus), show) as advance:
         for entry, info in zip(corpus.entries, corpus.infos, strict=True):
             try:
-                part = parts / f"{_digest(entry.path, entry.name)}.parquet"
+                part = parts / f"{identity(entry.path, entry.name)}.parquet"
                 if not part.exists():
                     store.write(part, [model.embed(entry.path, entry.name, info)], about)
                 kept.append(part)
@@ -208,13 +208,3 @@ def _take(pixels: U8, wanted: I64) -> U8:
     if wanted.shape[1] == 1 and wanted[-1, 0] - wanted[0, 0] == len(wanted) - 1:
         return pixels[wanted[0, 0] : wanted[-1, 0] + 1, None]
     return pixels[wanted]
-
-
-def _digest(path: Path, *more: str) -> str:
-    """Names a file's contents by where it lies and when it was written."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise VideoError(f"There is no file {path}.") from error
-    text = "\n".join([str(path.resolve()), str(status.st_mtime_ns), str(status.st_size), *more])
-    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from marey.errors import StorageError
+from marey.errors import StorageError, VideoError
+
+
+def identity(video: Path, *more: object) -> str:
+    """A name for what is computed of a video: by its place, time and size, and by `more`.
+
+    Raises VideoError where there is no such file.
+    """
+    try:
+        status = video.stat()
+    except OSError as error:
+        raise VideoError(f"There is no file {video}.") from error
+    parts = (video.resolve(), status.st_mtime_ns, status.st_size, *more)
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
 
 
 @contextmanager
@@ -35,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises StorageError where it cannot be written; nothing is left behind then.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -15,7 +15,7 @@ from marey.augment import Crop
 from marey.config import ClassifierConfig, ClipMethodConfig, OptimizerConfig, Recipe
 from marey.data import Corpus, LeftOut, decode_size, look, survey
 from marey.embedding import Model, see
-from marey.errors import ConfigError, ManifestError, VideoError
+from marey.errors import CheckpointError, ConfigError, ManifestError, VideoError
 from marey.evaluation.clip_metrics import chance
 from marey.manifest import Entry, Manifest
 from marey.methods.classifier import Classifier
@@ -69,9 +69,9 @@ def finetune(
         epochs, lr: as MCL was published with; a step's 64 videos there are this run's here.
         device_name: "auto", "cpu", "cuda" or "mps".
 
-    Raises ManifestError where there is nothing to learn or to score, ConfigError for a run that
-    embeds frames or settings other than those that `out` was started with, and what
-    `marey.train` raises.
+    Raises ManifestError where there is nothing to learn or to score, CheckpointError for a run
+    without a checkpoint, ConfigError for one that embeds frames or for settings other than those
+    that `out` was started with, and what `marey.train` raises.
     """
     started, run, out = time.monotonic(), Path(run), Path(out)
     recipe = checkpoint.read_recipe(run)
@@ -116,7 +116,7 @@ def _recipe(
     if not isinstance(base, ClipMethodConfig):
         raise ConfigError(f"{run} embeds frames, not clips, and cannot learn to name actions.")
     if not weights.is_file():
-        raise ConfigError(f"{run} has no finished checkpoint yet; train it first.")
+        raise CheckpointError(f"{run} has not reached its first checkpoint; train it first.")
     return replace(
         given,
         method=ClassifierConfig(base=base, actions=tuple(actions)),

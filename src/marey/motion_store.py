@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
 from marey.errors import VideoError
+from marey.files import identity
 from marey.manifest import Manifest
 from marey.motion import MotionMaps, MotionSettings, video_motion
 from marey.progress import bar
@@ -27,21 +27,9 @@ class MotionStore:
     def __init__(self, folder: Path, settings: MotionSettings) -> None:
         self.folder, self.settings = folder, settings
 
-    def path(self, video: Path) -> Path:
-        """Where the maps of a video are, or will be: named by its place, time, and the settings.
-
-        Raises VideoError where there is no such video.
-        """
-        try:
-            written = video.stat().st_mtime_ns
-        except OSError as error:
-            raise VideoError(f"There is no file {video}.") from error
-        text = f"{video.resolve()} {written} {self.settings}"
-        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
-
     def of(self, video: Path) -> MotionMaps:
         """The motion of a video. Raises VideoError, StorageError."""
-        path = self.path(video)
+        path = self._path(video)
         if path.exists():
             return MotionMaps.load(path)
         maps = video_motion(video, self.settings)
@@ -72,5 +60,8 @@ class MotionStore:
         return left_out
 
     def _fill(self, video: Path) -> None:
-        if not self.path(video).exists():
+        if not self._path(video).exists():
             self.of(video)
+
+    def _path(self, video: Path) -> Path:
+        return self.folder / f"{identity(video, self.settings)}.npz"

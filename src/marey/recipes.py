@@ -135,7 +135,7 @@ def mcl() -> Recipe:
         method=MclConfig(length=8, every=8, queue=4096, momentum=0.99),
         encoder=ClipEncoderConfig(backbone="r2plus1d_small", size=80, hidden=256),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=1e-4, warmup=0.05),
-        data=DataConfig(videos=16, steps=1500, copies=0),
+        data=DataConfig(videos=16, steps=1500, copies=0, keep_frames=True),
     )
 
 

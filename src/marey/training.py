@@ -22,13 +22,12 @@ from torch import Tensor
 from marey import checkpoint, device, distributed
 from marey.cache import FeatureCache
 from marey.config import OptimizerConfig, Recipe
-from marey.data import Corpus, LeftOut, pixel_batches, survey
+from marey.data import Corpus, LeftOut, Stores, pixel_batches, survey
 from marey.errors import ConfigError, TrainingError
 from marey.files import storing
 from marey.manifest import Manifest
 from marey.methods import build
 from marey.methods.base import Method
-from marey.motion_store import MotionStore
 from marey.progress import bar
 from marey.recipes import DEFAULT, RECIPES
 from marey.types import Batch, StepOutput
@@ -108,10 +107,9 @@ def train(
             left_out += stored.left_out()
             batches = stored.batches(looks, rank, where, total * parts)
         else:
-            moves = method.motion(recipe)
-            motion = MotionStore(kept / "motion", moves) if moves else None
+            stores = Stores.of(recipe, kept)
             batches = pixel_batches(
-                recipe, corpus, motion, looks, rank, where, precision, total * parts
+                recipe, corpus, stores, looks, rank, where, precision, total * parts
             )
 
         log = _Log(out, rank.first, tensorboard, state["step"])

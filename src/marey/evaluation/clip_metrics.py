@@ -1,7 +1,7 @@
 """How well one vector per video tells which action the video shows.
 
 Four questions to the same vectors, all answered from the training videos: a linear support vector
-machine, as MCL was published with (Li et al., ICCV 2021, section 4.2); a linear layer, as is usual
+machine, as MCL was published with (Li et al., ICCV 2021); a linear layer, as is usual
 for large corpora; the nearest neighbours; and retrieval. `chance` answers them without a look at
 the videos. Every function raises ShapeError where vectors and labels do not fit one another.
 
@@ -41,8 +41,8 @@ def score_clips(
 
     Shares of the test videos, 0..1:
 
-    - `svm`: named right by a linear SVM as published: squared hinge, one against the rest, C = 1,
-      no bias, the vectors as they are, neither standardised nor of unit norm;
+    - `svm`: named right by a linear SVM as in MCL's release: squared hinge, one against the rest,
+      C = 1, no bias, the vectors as they are, neither standardised nor of unit norm;
     - `linear`: named right by a softmax regression (C = 1) on vectors standardised to the mean and
       spread of the training videos;
     - `knn`: named right by the 5 training videos of largest cosine similarity s, whose votes weigh

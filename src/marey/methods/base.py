@@ -168,7 +168,7 @@ class ClipMethod(Method):
 
     def features(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.encoder(pixels)[0]
-        return features.float()
+        return features
 
     def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         return F.normalize(features, dim=-1)

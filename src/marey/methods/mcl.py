@@ -116,7 +116,7 @@ class Mcl(ClipMethod):
         features, convolved = self.encoder(batch.inputs[:, 0])
         keys = self._keys(batch.inputs[:, 1:])
         with torch.autocast(features.device.type, enabled=False):  # similarities need float32
-            return self._loss(features.float(), convolved, keys, batch)
+            return self._loss(features, convolved, keys, batch)
 
     def _loss(
         self, features: Tensor, convolved: Tensor, keys: dict[str, Tensor], batch: Batch

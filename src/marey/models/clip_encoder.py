@@ -65,11 +65,13 @@ class ClipEncoder(nn.Module):
         BatchNorm, (B, C, S, h, w).
         """
         features, convolved = self.backbone.features(clips.transpose(1, 2))
-        return features.mean((2, 3, 4)), convolved
+        precise = torch.promote_types(features.dtype, torch.float32)
+        return features.mean((2, 3, 4), dtype=precise), convolved
 
     def head(self, name: str, features: Tensor) -> Tensor:
-        """(B, C) features to (B, D) of unit norm, in float32."""
-        return F.normalize(self.heads[name](features).float(), dim=-1)
+        """(B, C) features to (B, D) of unit norm, in the features' own precision."""
+        with torch.autocast(features.device.type, enabled=False):
+            return F.normalize(self.heads[name](features), dim=-1)
 
 
 def _load(backbone: VideoNetwork, config: ClipEncoderConfig) -> None:
