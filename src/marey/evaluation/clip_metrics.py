@@ -1,9 +1,8 @@
 """How well one vector per video tells which action the video shows.
 
 Four questions to the same vectors, all answered from the training videos: a linear support vector
-machine, as MCL was published with (Li et al., ICCV 2021); a linear layer, as is usual
-for large corpora; the nearest neighbours; and retrieval. `chance` answers them without a look at
-the videos. Every function raises ShapeError where vectors and labels do not fit one another.
+machine, as MCL was published with (Li et al., ICCV 2021); a linear layer, as is usual for large
+corpora; the nearest neighbours; and retrieval. `chance` answers them without a look at the videos.
 
 Linear algebra is held to one thread, as in `marey.evaluation.frames`.
 """
@@ -51,7 +50,8 @@ def score_clips(
       hold one of their action.
 
     A test video of an action that no training video shows counts as wrong. `svm` and `linear` are
-    nan where the training videos show a single action.
+    nan where the training videos show a single action. Raises ShapeError where vectors and labels
+    do not fit one another, or a vector is not finite.
     """
     _check(train, train_labels)
     _check(test, test_labels)

@@ -1,7 +1,7 @@
 """The published clip metrics of a run on a labelled corpus, never without their baselines.
 
-The protocol of MCL (Li et al., ICCV 2021) on UCF101 and HMDB51: a video is one vector,
-the backbone's features averaged over space, time and clips that lie evenly over the video, and an
+The protocol of MCL (Li et al., ICCV 2021) on UCF101 and HMDB51: a video is one vector, the
+backbone's features averaged over space, time and clips that lie evenly over the video, and an
 action is read from it (`marey.evaluation.clip_metrics`). Beside the trained network stand *chance*,
 which looks at nothing; a *frozen* picture network, EfficientNet-Lite0 as trained on ImageNet, on 8
 whole frames of the run's size, whose mean and spread over time are the vector, and which knows
