@@ -1,9 +1,9 @@
 """Fine-tuning: a network that was trained without labels learns to name actions.
 
-The usual test of what a pre-training is worth, as for MCL (Li et al., ICCV 2021): one random clip of
-each video at a time, dropout and a linear layer on the averaged features, cross-entropy, and all of
-the network is trained. The pre-trained network is read from `encoder.weights`; everything else that
-its method had (heads, queues, slow copies) is left behind.
+The usual test of what a pre-training is worth, as for MCL (Li et al., ICCV 2021): one random clip
+of each video at a time, dropout and a linear layer on the averaged features, cross-entropy, and all
+of the network is trained. The pre-trained network is read from `encoder.weights`; everything else
+that its method had (heads, queues, slow copies) is left behind.
 """
 
 from __future__ import annotations
