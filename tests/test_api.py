@@ -13,7 +13,7 @@ import marey
 def test_the_exports_are_frozen() -> None:
     assert set(marey.__all__) == {
         "Alignment", "Embeddings", "Manifest", "MareyError", "Model", "align", "demo", "doctor",
-        "embed", "embed_to", "evaluate", "evaluate_clips", "finetune", "train",
+        "embed", "embed_to", "evaluate", "evaluate_clips", "finetune", "motion_film", "train",
     }  # fmt: skip
 
 

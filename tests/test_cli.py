@@ -21,7 +21,16 @@ def failing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_the_surface_is_frozen() -> None:
-    assert list(COMMANDS) == ["train", "embed", "align", "eval", "finetune", "doctor", "demo"]
+    assert list(COMMANDS) == [
+        "train",
+        "embed",
+        "align",
+        "eval",
+        "finetune",
+        "motion",
+        "doctor",
+        "demo",
+    ]
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from marey.finetuning import finetune
     from marey.health import doctor
     from marey.manifest import Manifest
+    from marey.motion_view import motion_film
     from marey.pair import align
     from marey.training import train
     from marey.types import Alignment, Embeddings
@@ -42,6 +43,7 @@ _WHERE = {
     "evaluate": "evaluation.protocol",
     "evaluate_clips": "evaluation.clips",
     "finetune": "finetuning",
+    "motion_film": "motion_view",
     "train": "training",
 }
 
@@ -59,6 +61,7 @@ __all__ = [
     "evaluate",
     "evaluate_clips",
     "finetune",
+    "motion_film",
     "train",
 ]
 

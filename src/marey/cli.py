@@ -180,6 +180,26 @@ class Finetune:
 
 
 @dataclass(frozen=True)
+class Motion:
+    """Show what moves in a video, and the clips and crops that motion-led learning would take."""
+
+    video: Positional[Path]
+    out: Path
+    """An .mp4 to write."""
+    recipe: str = "mcl"
+    """Recipe of a method that is led by motion."""
+    seed: int = 0
+    """Of the clips and crops drawn."""
+
+    def run(self) -> None:
+        from marey.motion_view import motion_film
+
+        done = motion_film(self.video, self.out, self.recipe, seed=self.seed, show=True)
+        _say(f"{done.path}: {done.frames} frames")
+        _say(f"A training keeps {done.megabytes_a_minute:.2f} MB per minute of such video.")
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show what is installed, which accelerator there is, and which fast paths are on."""
 
@@ -215,6 +235,7 @@ COMMANDS: dict[str, type[Any]] = {
     "align": Align,
     "eval": Eval,
     "finetune": Finetune,
+    "motion": Motion,
     "doctor": Doctor,
     "demo": Demo,
 }

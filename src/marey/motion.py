@@ -11,12 +11,13 @@ they agree with the authors' release. `MotionMaps` is what is kept of a video.
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import BadZipFile
 
 import cv2
@@ -129,6 +130,20 @@ class MotionMaps:
         """Number of frames, N."""
         return len(self.maps)
 
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes as `save` writes it."""
+        file = io.BytesIO()
+        self._write(file)
+        return file.getbuffer().nbytes
+
+    def flow(self, index: I64) -> F32:
+        """(T, 2, 42, 42) flow from the frames `index` on, in pixels of a video of short side 240.
+
+        From the last frame no flow leads on; it has that of the frame before.
+        """
+        return _DECODED[self.grid[np.minimum(index, self.frames - 2)].view(np.uint8)]
+
     def clip_map(self, index: I64) -> F32:
         """(7, 7) mean frame map of the frames `index` (T,)."""
         return np.asarray(self.maps[index].mean(0, dtype=np.float32))
@@ -141,14 +156,13 @@ class MotionMaps:
         of slices is as sharp as the paper's. On real videos it correlates to 0.98 with the map
         taken from the flow itself. Raises ShapeError.
         """
-        fields = self.grid[np.minimum(index, self.frames - 2)].view(np.uint8)
         side = _CELL * cells
         top, left, height, width = box
         step_y, step_x = height * _KEPT / side, width * _KEPT / side
         x, y = left * _KEPT + (step_x - 1) / 2, top * _KEPT + (step_y - 1) / 2
         place = np.array([[step_x, 0, x], [0, step_y, y]], np.float32)
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        sums = _group_sums(_DECODED[fields], groups).reshape(-1, _KEPT, _KEPT)
+        sums = _group_sums(self.flow(index), groups).reshape(-1, _KEPT, _KEPT)
         cropped = np.stack(
             [
                 cv2.warpAffine(s, place, (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE)
@@ -163,14 +177,17 @@ class MotionMaps:
     def save(self, path: str | PathLike[str]) -> None:
         """Write an .npz file, whole or not at all. Raises StorageError."""
         with replacing(Path(path)) as draft, draft.open("wb") as file:
-            np.savez_compressed(
-                file,
-                version=VERSION,
-                clip=self.clip,
-                maps=self.maps,
-                scores=self.scores,
-                grid=self.grid,
-            )
+            self._write(file)
+
+    def _write(self, file: IO[bytes]) -> None:
+        np.savez_compressed(
+            file,
+            version=VERSION,
+            clip=self.clip,
+            maps=self.maps,
+            scores=self.scores,
+            grid=self.grid,
+        )
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> MotionMaps:

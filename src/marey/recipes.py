@@ -16,6 +16,7 @@ from marey.config import (
     OptimizerConfig,
     Recipe,
 )
+from marey.errors import ConfigError
 
 Encoder = EncoderConfig | ClipEncoderConfig
 
@@ -162,6 +163,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "mcl_tiny": mcl_tiny,
 }
 """Every recipe by its name on the command line."""
+
+
+def named(recipe: Recipe | str) -> Recipe:
+    """The recipe of a name; a recipe as it is. Raises ConfigError for a name that is none."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise ConfigError(f"There is no recipe {recipe!r}; there are {', '.join(RECIPES)}.")
+    return RECIPES[recipe]()
+
 
 DEFAULT = "marey"
 """What `marey train FOLDER` uses where no recipe is named."""

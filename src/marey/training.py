@@ -29,7 +29,7 @@ from marey.manifest import Manifest
 from marey.methods import build
 from marey.methods.base import Method
 from marey.progress import bar
-from marey.recipes import DEFAULT, RECIPES
+from marey.recipes import DEFAULT, named
 from marey.types import Batch, StepOutput
 
 LOG_EVERY = 10  # steps between two lines of log.jsonl
@@ -78,7 +78,7 @@ def train(
     TrainingError where the loss is no longer finite, StorageError where the disk is full.
     """
     started, out = time.monotonic(), Path(out)
-    recipe = _named(recipe)
+    recipe = named(recipe)
     where = device.pick(device_name)
     precision = device.precision(where, recipe.precision)
     manifest = videos if isinstance(videos, Manifest) else Manifest.of(videos)
@@ -154,14 +154,6 @@ def train(
             raise KeyboardInterrupt  # what comes after a training must not use half of one
         distributed.barrier()
     return Trained(out, state["step"], state["loss"], tuple(left_out), time.monotonic() - started)
-
-
-def _named(recipe: Recipe | str) -> Recipe:
-    if isinstance(recipe, Recipe):
-        return recipe
-    if recipe not in RECIPES:
-        raise ConfigError(f"There is no recipe {recipe!r}; there are {', '.join(RECIPES)}.")
-    return RECIPES[recipe]()
 
 
 def _steps(recipe: Recipe, corpus: Corpus, world: int) -> int:

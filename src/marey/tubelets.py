@@ -61,13 +61,24 @@ def choose_clips(
     if starts <= span:
         a, b, c = (int(s) for s in np.sort(rng.integers(starts, size=3)))
         return Clips(a, (b, c), order) if order else Clips(c, (a, b), order)
-    half = (starts + span - 1) // 2
-    sides = [np.arange(half - span + 1), np.arange(half, starts)]
-    if rng.random() < focus:
-        sides = [_highest(side, scores, top) for side in sides]
+    share = top if rng.random() < focus else 1.0
+    sides = focused(scores, span, share)
     own, other = sides if order else sides[::-1]
     first, second = sorted(int(s) for s in rng.choice(other, 2))
     return Clips(int(rng.choice(own)), (first, second), order)
+
+
+def focused(scores: NDArray[Any], span: int = 32, top: float = 0.5) -> list[I64]:
+    """The starts with most motion: of each half of the video, the share `top` of its starts.
+
+    Of a video too short for two clips, all starts, as one.
+    """
+    starts = len(scores)
+    if starts <= span:
+        return [np.arange(starts)]
+    half = (starts + span - 1) // 2
+    sides = [np.arange(half - span + 1), np.arange(half, starts)]
+    return [_highest(side, scores, top) for side in sides]
 
 
 def clip_index(start: int, frames: int, *, length: int = 16, stride: int = 2) -> I64:
