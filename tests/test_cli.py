@@ -66,6 +66,14 @@ def test_train_embed_align_eval(
     assert (tmp_path / "s.md").read_text().count("| clock |") == 2
 
 
+def test_settings_of_every_method_can_be_given(world: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = ["--data.steps", "1", "--data.copies", "1", "--method.gamma", "0.3"]
+    main(["train", "lav_tiny", str(world), "--out", str(run), "--split", "train", *settings])
+    recipe = json.loads((run / "run.json").read_text())["recipe"]
+    assert (recipe["method"]["name"], recipe["method"]["gamma"]) == ("lav", 0.3)
+
+
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor"])
     text = capsys.readouterr().out

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from marey.config import Recipe, from_dict, to_dict
+from marey.config import DataConfig, Recipe, from_dict, to_dict
 from marey.errors import ConfigError
 from marey.recipes import DEFAULT, RECIPES
 
@@ -33,6 +33,20 @@ def test_a_setting_of_another_version_is_named() -> None:
     data["encoder"]["sharpness"] = 3
     with pytest.raises(ConfigError, match=r"sharpness.*another version"):
         from_dict(Recipe, data)
+
+
+def test_a_method_of_another_version_is_named() -> None:
+    data = to_dict(RECIPES[DEFAULT]())
+    data["method"]["name"] = "telepathy"
+    with pytest.raises(ConfigError, match="no method 'telepathy'"):
+        from_dict(Recipe, data)
+
+
+def test_steps_are_made_of_whole_runs() -> None:
+    assert DataConfig(videos=6, together=3).together == 3
+    for together in (0, 4, 7):
+        with pytest.raises(ConfigError, match="divide data.videos"):
+            DataConfig(videos=6, together=together)
 
 
 def test_settings_and_help_do_not_import_torch() -> None:

@@ -154,6 +154,63 @@ class MclConfig:
         return max(self.spatiotemporal, self.spatial, self.temporal) > 0
 
 
+@dataclass(frozen=True)
+class TccConfig:
+    """TCC, Dwibedi et al., CVPR 2019: cycles through another video end where they began."""
+
+    name: Literal["tcc"] = "tcc"
+    frames: int = 20
+    """T, frames of a view, from the whole video."""
+    temperature: float = 0.1
+    variance_weight: float = 0.001
+    """Weight of the logarithm of the variance in the cycle-back regression (lambda)."""
+
+
+@dataclass(frozen=True)
+class TcnConfig:
+    """TCN, Sermanet et al., ICRA 2018, from a single view: n-pairs of neighbouring frames."""
+
+    name: Literal["tcn"] = "tcn"
+    frames: int = 40
+    """T, frames of a view, two for each pair."""
+    window: int = 5
+    """Frames between which a frame and its positive lie at most."""
+    stretch: float = 3.0
+    """The pairs are drawn from a block of up to this many times T frames."""
+    regularisation: float = 0.002
+    """Weight of the embeddings' squared length (lambda); a quarter of it counts."""
+
+
+@dataclass(frozen=True)
+class LavConfig:
+    """LAV, Haresh et al., CVPR 2021: soft time warping, and frames far apart kept apart."""
+
+    name: Literal["lav"] = "lav"
+    frames: int = 20
+    """T, frames of a view, from the whole video."""
+    gamma: float = 0.1
+    """Softness of the time warping."""
+    alpha: float = 0.5
+    """Weight of the regularisation."""
+    sigma: float = 10.0
+    """Frames up to which two frames of a video are drawn together, beyond which apart."""
+    margin: float = 2.0
+    """Squared distance at which frames are far enough apart."""
+
+
+@dataclass(frozen=True)
+class SalConfig:
+    """SaL, Misra et al., ECCV 2016: are three frames in order?"""
+
+    name: Literal["sal"] = "sal"
+    frames: int = 20
+    """T, frames of a view, from the whole video."""
+    tuples: int = 8
+    """Tuples of three frames per video."""
+    ordered: float = 0.25
+    """Share of tuples that are in order."""
+
+
 ClipMethodConfig = MclConfig
 """Methods that embed clips."""
 
@@ -170,7 +227,9 @@ class ClassifierConfig:
     dropout: float = 0.5
 
 
-MethodConfig = CarlConfig | MclConfig | ClassifierConfig
+MethodConfig = (
+    CarlConfig | MclConfig | TccConfig | TcnConfig | LavConfig | SalConfig | ClassifierConfig
+)
 
 
 @dataclass(frozen=True)
@@ -199,6 +258,9 @@ class DataConfig:
     """So many times `videos` make up a step of the optimiser, for devices of little memory."""
     shortest: int = 1
     """Videos of fewer frames are left out."""
+    together: int = 1
+    """Videos of one action that a step takes together, where the actions are known (a column
+    `action`); divides `videos`."""
     steps: int = 1000
     """Optimiser steps; `epochs` passes over the videos instead, where that is not 0."""
     epochs: int = 0
@@ -210,6 +272,13 @@ class DataConfig:
     every epoch: for many epochs on small videos."""
     workers: int = -1
     """Processes that decode, -1 = the number of cores less one."""
+
+    def __post_init__(self) -> None:
+        if self.together < 1 or self.videos % self.together:
+            raise ConfigError(
+                f"a step of {self.videos} videos cannot be made of runs of {self.together} videos "
+                "of one action; let data.together divide data.videos."
+            )
 
 
 @dataclass(frozen=True)
@@ -252,4 +321,6 @@ def _value(hint: Any, value: Any) -> Any:
             if len(options) > 1 and getattr(option, "name", None) != value.get("name"):
                 continue
             return from_dict(typing.cast(type[Any], option), value)
+    if len(options) > 1 and isinstance(value, dict):
+        raise ConfigError(f"there is no method {value.get('name')!r} in this version of Marey.")
     return tuple(value) if isinstance(value, list) else value

@@ -21,7 +21,7 @@ from marey.manifest import Entry, Manifest
 from marey.methods import find
 from marey.motion_store import MotionStore
 from marey.progress import bar
-from marey.sampling import schedule
+from marey.sampling import schedule, schedule_together
 from marey.types import I64, Batch, VideoInfo, View
 from marey.video import probe, read
 
@@ -163,9 +163,13 @@ def plan(
     recipe: Recipe, corpus: Corpus, step: int, rank: int, world: int
 ) -> Iterator[tuple[int, np.random.Generator]]:
     """The videos of a step on one of `world` processes, each with its random numbers."""
-    per_step = recipe.data.videos * world
-    chosen = schedule(len(corpus), per_step, step, recipe.seed)
-    for slot in range(rank * recipe.data.videos, (rank + 1) * recipe.data.videos):
+    data = recipe.data
+    per_step = data.videos * world
+    if data.together == 1:
+        chosen = schedule(len(corpus), per_step, step, recipe.seed)
+    else:
+        chosen = schedule_together(corpus.groups, per_step, step, recipe.seed, data.together)
+    for slot in range(rank * data.videos, (rank + 1) * data.videos):
         video = int(chosen[slot])
         yield video, np.random.default_rng([recipe.seed, step, slot])
 

@@ -122,7 +122,7 @@ def _recipe(
         method=ClassifierConfig(base=base, actions=tuple(actions)),
         encoder=replace(given.encoder, weights=str(weights.resolve())),
         optimizer=OptimizerConfig(name="sgd", lr=lr, momentum=0.9, weight_decay=1e-4, clip=40),
-        data=replace(given.data, epochs=epochs, shortest=1),
+        data=replace(given.data, epochs=epochs, shortest=1, together=1),
     )
 
 

@@ -12,9 +12,13 @@ from marey.config import (
     ClipEncoderConfig,
     DataConfig,
     EncoderConfig,
+    LavConfig,
     MclConfig,
     OptimizerConfig,
     Recipe,
+    SalConfig,
+    TccConfig,
+    TcnConfig,
 )
 from marey.errors import ConfigError
 
@@ -78,6 +82,41 @@ def demo() -> Recipe:
     )
 
 
+def tcc() -> Recipe:
+    """TCC (CVPR 2019) on the encoder of `rotary`: cycles between videos of one action.
+
+    Published with 20 frames and a convolutional encoder; views of 80 frames are `carl`'s.
+    """
+    recipe = rotary()
+    return replace(recipe, method=TccConfig(frames=80), data=replace(recipe.data, together=4))
+
+
+def tcn() -> Recipe:
+    """Single-view TCN (ICRA 2018) on the encoder of `rotary`: n-pairs of neighbouring frames.
+
+    Frames, window and lambda as in the comparison that CARL's authors released.
+    """
+    return replace(rotary(), method=TcnConfig())
+
+
+def lav() -> Recipe:
+    """LAV (CVPR 2021) on the encoder of `rotary`: soft time warping between videos of one action.
+
+    Settings of its release. The balance of the loss's two parts depends on the number of frames,
+    so that stays the published 20.
+    """
+    recipe = rotary()
+    return replace(recipe, method=LavConfig(), data=replace(recipe.data, together=2))
+
+
+def sal() -> Recipe:
+    """Shuffle and Learn (ECCV 2016) on the encoder of `rotary`: are three frames in order?
+
+    Frames and tuples as in the comparison that TCC's authors released.
+    """
+    return replace(rotary(), method=SalConfig())
+
+
 def carl_tiny() -> Recipe:
     """CARL small enough to learn a few dozen little videos in seconds on two cores."""
     return Recipe(
@@ -102,7 +141,7 @@ def carl_tiny() -> Recipe:
 def mcl_ucf101() -> Recipe:
     """MCL as published on UCF101 (ICCV 2021): R(2+1)D-50, 200 epochs, 4 devices of 8 videos.
 
-    It starts from MoCo v2's ImageNet weights: `--recipe.encoder.weights FILE`.
+    It starts from MoCo v2's ImageNet weights: `--encoder.weights FILE`.
     """
     return Recipe(
         method=MclConfig(),
@@ -151,6 +190,28 @@ def mcl_tiny() -> Recipe:
     )
 
 
+def tcc_tiny() -> Recipe:
+    """TCC on the encoder of `carl_tiny`."""
+    recipe = carl_tiny()
+    return replace(recipe, method=TccConfig(frames=24), data=replace(recipe.data, together=2))
+
+
+def tcn_tiny() -> Recipe:
+    """Single-view TCN on the encoder of `carl_tiny`."""
+    return replace(carl_tiny(), method=TcnConfig(frames=16))
+
+
+def lav_tiny() -> Recipe:
+    """LAV on the encoder of `carl_tiny`."""
+    recipe = carl_tiny()
+    return replace(recipe, method=LavConfig(frames=20), data=replace(recipe.data, together=2))
+
+
+def sal_tiny() -> Recipe:
+    """Shuffle and Learn on the encoder of `carl_tiny`."""
+    return replace(carl_tiny(), method=SalConfig(frames=24, tuples=32))
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "carl": carl,
     "rotary": rotary,
@@ -161,6 +222,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "mcl_kinetics": mcl_kinetics,
     "carl_tiny": carl_tiny,
     "mcl_tiny": mcl_tiny,
+    "tcc": tcc,
+    "tcn": tcn,
+    "lav": lav,
+    "sal": sal,
+    "tcc_tiny": tcc_tiny,
+    "tcn_tiny": tcn_tiny,
+    "lav_tiny": lav_tiny,
+    "sal_tiny": sal_tiny,
 }
 """Every recipe by its name on the command line."""
 

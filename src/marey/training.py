@@ -90,7 +90,7 @@ def train(
         if recipe.data.copies and not method.cacheable:
             raise ConfigError(
                 "This recipe trains its backbone, so that features cannot be stored; give "
-                "--recipe.data.copies 0."
+                "--data.copies 0."
             )
         optimizer = _optimizer(method, recipe.optimizer)
         _open_run(out, recipe, corpus, where, rank)
@@ -216,7 +216,7 @@ def _finite(loss: Tensor, step: int, batch: Batch, out: Path) -> float:
     if not math.isfinite(value):
         raise TrainingError(
             f"The loss became {value} at step {step} (videos {', '.join(batch.videos)}); lower "
-            f"--recipe.optimizer.lr or give --recipe.precision fp32; {out} keeps its checkpoint."
+            f"--optimizer.lr or give --precision fp32; {out} keeps its checkpoint."
         )
     return value
 

@@ -42,8 +42,8 @@ def settings(recipe: Recipe) -> tuple[MclConfig, ClipEncoderConfig]:
     if config.length < frames or encoder.size < pixels:
         raise ConfigError(
             f"{encoder.backbone} needs clips of at least {frames} frames and {pixels} pixels, not "
-            f"{config.length} and {encoder.size}; raise --recipe.method.length or "
-            "--recipe.encoder.size."
+            f"{config.length} and {encoder.size}; raise --method.length or "
+            "--encoder.size."
         )
     return config, encoder
 
