@@ -23,6 +23,7 @@ from marey.augment import (
     MEAN,
     STD,
     WHOLE,
+    Crop,
     _augment_torch,
     augment,
     crop_resize,
@@ -304,11 +305,14 @@ def test_plain_squeezes_the_whole_frame() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 61), (61, 40), (40, 40)])
-def test_plain_centre_keeps_the_central_square(height: int, width: int) -> None:
+@pytest.mark.parametrize(("crop", "share"), [("first", 0), ("centre", 0.5), ("last", 1)])
+def test_plain_keeps_a_square_of_the_frame(
+    height: int, width: int, crop: Crop, share: float
+) -> None:
     clip = clip_of(2, height, width)
-    top, left = (height - 40) // 2, (width - 40) // 2
+    top, left = int((height - 40) * share), int((width - 40) * share)
     square = clip[:, top : top + 40, left : left + 40]
-    torch.testing.assert_close(plain(clip, 24, crop="centre"), plain(square, 24))
+    torch.testing.assert_close(plain(clip, 24, crop=crop), plain(square, 24))
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 10**6))

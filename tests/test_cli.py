@@ -26,6 +26,7 @@ def test_the_surface_is_frozen() -> None:
         "embed",
         "align",
         "eval",
+        "finetune",
         "motion",
         "prepare",
         "doctor",

@@ -41,9 +41,10 @@ def test_means_are_over_actions_that_have_the_metric(scores: Scores) -> None:
 
 
 def test_best_is_least_for_errors_and_most_for_the_rest(scores: Scores) -> None:
-    assert scores.best(False, "ap5") == pytest.approx(0.9)
-    assert scores.best(True, "ap5") == pytest.approx(0.7)
-    assert scores.best(True, "error_dtw") == pytest.approx(0.2)
+    whole, shifted = scores.grids(["ap5", "error_dtw"])
+    assert whole.best(0) == pytest.approx(0.9)
+    assert shifted.best(0) == pytest.approx(0.7)
+    assert shifted.best(1) == pytest.approx(0.2)
 
 
 def test_every_form_of_the_table_says_the_same(scores: Scores, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from marey.demonstration import demo
     from marey.embedding import Model, embed, embed_to
     from marey.errors import MareyError
+    from marey.evaluation.clips import evaluate_clips
     from marey.evaluation.protocol import evaluate
+    from marey.finetuning import finetune
     from marey.health import doctor
     from marey.manifest import Manifest
     from marey.motion_view import motion_film
@@ -41,6 +43,8 @@ _WHERE = {
     "embed": "embedding",
     "embed_to": "embedding",
     "evaluate": "evaluation.protocol",
+    "evaluate_clips": "evaluation.clips",
+    "finetune": "finetuning",
     "motion_film": "motion_view",
     "precompute": "precomputation",
     "prepare": "datasets",
@@ -59,6 +63,8 @@ __all__ = [
     "embed",
     "embed_to",
     "evaluate",
+    "evaluate_clips",
+    "finetune",
     "motion_film",
     "precompute",
     "prepare",

@@ -31,6 +31,8 @@ from marey.errors import ConfigError, ShapeError
 from marey.types import Draw
 
 Box = tuple[float, float, float, float]
+Crop = Literal["whole", "first", "centre", "last"]
+"""How a frame becomes a square at evaluation (`plain`)."""
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -113,26 +115,28 @@ def plain(
     clip: Tensor,
     size: int,
     dtype: torch.dtype = torch.float32,
-    crop: Literal["whole", "centre"] = "whole",
+    crop: Crop = "whole",
 ) -> Tensor:
     """The view for evaluation: no chance in it.
 
     clip: (T, H, W, 3) uint8.
     crop: `whole` squeezes the whole frame into the square, as CARL's release does at test time,
-        so that nothing at the edges is lost; `centre` keeps the aspect: the central square, as
-        after resizing the short side to `size` (for clips).
+        so that nothing at the edges is lost; the others keep the aspect (for clips): the largest
+        square at the `first` end of the long side (left or top), at its `centre`, or at its `last`
+        end, as after resizing the short side to `size`.
 
     Returns (T, 3, size, size) of `dtype`, normalised, channels last in memory. Raises ShapeError
     for a clip of another shape or type, ConfigError for an unknown crop.
     """
     _check_clip(clip)
-    if crop not in ("whole", "centre"):
-        raise ConfigError(f"there is no crop '{crop}'; use whole or centre")
+    halves = {"first": 0, "centre": 1, "last": 2}  # of what the square leaves, before it
+    if crop not in ("whole", *halves):
+        raise ConfigError(f"there is no crop '{crop}'; use whole, {', '.join(halves)}")
     box = WHOLE
-    if crop == "centre":
+    if crop != "whole":
         height, width = clip.shape[1:3]
         side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
+        top, left = ((length - side) * halves[crop] // 2 for length in (height, width))
         box = (top / height, left / width, side / height, side / width)
     return augment([clip], [Draw(box=box)], size, dtype)[0]
 

@@ -112,30 +112,72 @@ class Align:
 
 @dataclass(frozen=True)
 class Eval:
-    """Score a run on labelled videos, beside the clock, the frozen features and no training."""
+    """Score a run on labelled videos, beside what knows nothing: clock or chance, no training."""
 
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     labels: Positional[Path]
-    """Table with columns path, split, action, boundaries."""
+    """Table with columns path, split, action and, for runs that embed frames, boundaries."""
     out: tuple[Path, ...] = ()
-    """Files to write: .csv (every action), .md or .html (means)."""
+    """Files to write: .csv (every action or fold), .md or .html (means)."""
     stride: int = 2
-    """Every how many frames are compared for Kendall's tau and AP@K."""
+    """Frames: every how many are compared for Kendall's tau and AP@K."""
+    clips: int = 20
+    """Clips: how many of a video are averaged."""
+    folds: str = ""
+    """Clips: leave out each value of this column in turn (by default of `split`, where no split is
+    called `train`)."""
     device: Device = "auto"
 
     def run(self) -> None:
         from rich.console import Console
 
         from marey.embedding import Model
+        from marey.evaluation.clips import ClipScores, evaluate_clips
         from marey.evaluation.protocol import evaluate
+        from marey.evaluation.scores import Scores
 
-        scores = evaluate(
-            Model(self.run_folder, self.device), self.labels, stride=self.stride, show=True
-        )
+        model = Model(self.run_folder, self.device)
+        scores: Scores | ClipScores
+        if model.method.embeds == "clip":
+            scores = evaluate_clips(
+                model, self.labels, clips=self.clips, folds=self.folds, show=True
+            )
+        else:
+            scores = evaluate(model, self.labels, stride=self.stride, show=True)
         scores.show(Console(width=None if sys.stdout.isatty() else 120))
         for path in self.out:
             scores.write(path)
         _list_left_out(scores.left_out)
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Teach a run of clips the actions of labelled videos. The same command resumes."""
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    labels: Positional[Path]
+    """Table with columns path, split, action; `train` is learned, other splits are scored."""
+    out: Path
+    """Run folder to make, or to resume."""
+    epochs: int = 150
+    lr: float = 0.01
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from marey.finetuning import finetune
+
+        done = finetune(
+            self.run_folder,
+            self.labels,
+            self.out,
+            epochs=self.epochs,
+            lr=self.lr,
+            device_name=self.device,
+            show=True,
+        )
+        _list_left_out(done.left_out)
+        _say(f"{done.run}: {done.steps} steps, loss {done.loss:.3f}, {done.seconds:.0f} s")
+        _say(f"accuracy {done.accuracy:.3f} on {done.videos} videos (chance {done.chance:.3f})")
 
 
 @dataclass(frozen=True)
@@ -249,6 +291,7 @@ COMMANDS: dict[str, type[Any]] = {
     "embed": Embed,
     "align": Align,
     "eval": Eval,
+    "finetune": Finetune,
     "motion": Motion,
     "prepare": Prepare,
     "doctor": Doctor,

@@ -76,8 +76,8 @@ class ClipEncoderConfig:
     name: Literal["clip"] = "clip"
     backbone: Literal["r2plus1d_50", "r2plus1d_18", "r2plus1d_small"] = "r2plus1d_50"
     weights: str = "random"
-    """`random`, or a weights file: of R(2+1)D itself, or for `r2plus1d_50` of an ImageNet
-    ResNet-50, which is inflated."""
+    """`random`, or a weights file: of R(2+1)D itself (such as a run's `model.safetensors`), or for
+    `r2plus1d_50` of an ImageNet ResNet-50, which is inflated."""
     size: int = 224
     """Side of the square view, in pixels."""
     hidden: int = 2048
@@ -211,7 +211,25 @@ class SalConfig:
     """Share of tuples that are in order."""
 
 
-MethodConfig = CarlConfig | MclConfig | TccConfig | TcnConfig | LavConfig | SalConfig
+ClipMethodConfig = MclConfig
+"""Methods that embed clips."""
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Fine-tuning of a clip network on labelled videos; `marey.finetuning` fills it in."""
+
+    name: Literal["classifier"] = "classifier"
+    base: ClipMethodConfig = field(default_factory=MclConfig)
+    """What the network was trained with before, and how it takes its clips."""
+    actions: tuple[str, ...] = ()
+    """The names of the classes, in alphabetical order."""
+    dropout: float = 0.5
+
+
+MethodConfig = (
+    CarlConfig | MclConfig | TccConfig | TcnConfig | LavConfig | SalConfig | ClassifierConfig
+)
 
 
 @dataclass(frozen=True)

@@ -181,15 +181,12 @@ class PixelSteps(Dataset[Step]):
         return samples, left_out
 
     def _look(self, info: VideoInfo, views: list[View]) -> list[Tensor]:
-        """The frames of all views, (T, H, W, 3) each; what several views hold is decoded once."""
+        """The frames of all views, (T, H, W, 3) each."""
+        numbers = [view.index for view in views]
         if self.stores.frames:
             kept = self.stores.frames.of(info)
-            return [torch.from_numpy(kept[view.index]) for view in views]
-        wanted, place = np.unique(np.concatenate([v.index for v in views]), return_inverse=True)
-        size = decode_size(self.recipe.encoder.size)
-        pixels = torch.from_numpy(read(info.path, wanted, size=size, info=info).pixels)
-        at = np.split(place, np.cumsum([len(v.index) for v in views])[:-1])
-        return [pixels[torch.from_numpy(i)] for i in at]
+            return [torch.from_numpy(kept[index]) for index in numbers]
+        return look(info, numbers, decode_size(self.recipe.encoder.size))
 
 
 def plan(
@@ -205,6 +202,19 @@ def plan(
     for slot in range(rank * data.videos, (rank + 1) * data.videos):
         video = int(chosen[slot])
         yield video, np.random.default_rng([recipe.seed, step, slot])
+
+
+def look(info: VideoInfo, numbers: Sequence[I64], size: int) -> list[Tensor]:
+    """Frames of a video by their numbers: (..., H, W, 3) uint8 for each array of numbers (...).
+
+    What several of them hold is decoded once.
+
+    size: short side, in pixels, to decode at.  Raises VideoError where that fails.
+    """
+    wanted, place = np.unique(np.concatenate([n.ravel() for n in numbers]), return_inverse=True)
+    pixels = torch.from_numpy(read(info.path, wanted, size=size, info=info).pixels)
+    at = np.split(place, np.cumsum([n.size for n in numbers])[:-1])
+    return [pixels[torch.from_numpy(i.reshape(n.shape))] for i, n in zip(at, numbers, strict=True)]
 
 
 def _as_it_is(step: Any) -> Any:

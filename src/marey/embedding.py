@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from marey import checkpoint, device, store
-from marey.augment import plain
+from marey.augment import Crop, plain
 from marey.data import LeftOut, decode_size, survey
 from marey.errors import VideoError
 from marey.files import identity
@@ -23,7 +23,7 @@ from marey.types import F32, I64, U8, Embeddings, VideoInfo
 from marey.video import probe, stream
 
 CHUNK = 64  # frames decoded at a time
-UNITS = 64  # rows that pass the backbone at a time
+UNITS = 64  # rows that leave the decoder, and frames that pass the backbone, at a time
 
 
 class Model:
@@ -134,11 +134,28 @@ def extract(
         units = type(method).units(recipe, info.frames)
     rows = []
     for clip in ahead(_clips(info, units, decode_size(recipe.encoder.size)), depth=2):
-        count, length = clip.shape[:2]
-        pixels = torch.from_numpy(clip).to(where).flatten(0, 1)
-        pixels = plain(pixels, recipe.encoder.size, crop=method.crop)
+        pixels = torch.from_numpy(clip)
+        rows.append(see(method.features, pixels, recipe.encoder.size, method.crop, where))
+    return torch.cat(rows)
+
+
+def see(
+    network: Callable[[Tensor], Tensor],
+    units: Tensor,
+    size: int,
+    crop: Crop,
+    where: torch.device,
+) -> Tensor:
+    """(N, F) float32: what a network says to N units of a video, at most UNITS frames at a time.
+
+    network: from (n, L, 3, size, size) normalised pixels to (n, F).
+    units: (N, L, H, W, 3) uint8.  size, crop: as of `marey.augment.plain`.
+    """
+    rows = []
+    for part in units.split(max(1, UNITS // units.shape[1])):
+        pixels = plain(part.to(where).flatten(0, 1), size, crop=crop)
         with torch.inference_mode():
-            rows.append(method.features(pixels.unflatten(0, (count, length))).float().cpu())
+            rows.append(network(pixels.unflatten(0, part.shape[:2])).float().cpu())
     return torch.cat(rows)
 
 

@@ -118,16 +118,17 @@ def train(
         with _interruptible() as stopping, bar("Training", total, show) as advance, log:
             advance(state["step"])
             for step in steps:
-                torch.manual_seed(_step_seed(recipe, step, rank))
                 lr = _learning_rate(recipe.optimizer, step, total)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 optimizer.zero_grad(set_to_none=True)
                 loss, terms = 0.0, dict[str, Tensor]()
-                for batch, broken in islice(batches, parts):
+                for part, (batch, broken) in enumerate(islice(batches, parts)):
                     left_out += [one for one in broken if one not in left_out]
                     if batch is None:
                         raise TrainingError(_nothing_left(left_out))
+                    # not before the batch is there: a loader that starts draws numbers of its own
+                    torch.manual_seed(_step_seed(recipe, step * parts + part, rank))
                     with torch.autocast(where.type, precision, enabled=precision != torch.float32):
                         output: StepOutput = wrapped(batch)
                     loss += _finite(output.loss, step, batch, out) / parts

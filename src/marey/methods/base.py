@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from marey.config import EncoderConfig, Recipe
+from marey.models.clip_encoder import ClipEncoder
 from marey.models.encoder import FrameEncoder
 from marey.motion import MotionMaps, MotionSettings
 from marey.types import I64, Batch, StepOutput, VideoInfo, View
@@ -144,3 +145,30 @@ class FrameMethod(Method):
         times, valid = batch.index.flatten(0, 1), batch.valid.flatten(0, 1)
         rows: Tensor = self.encoder.head(features, times, valid)
         return rows.view(b, v, t, -1)
+
+
+class ClipMethod(Method):
+    """A method whose rows are clips: a network's features, averaged over space and time.
+
+    Attributes:
+        encoder: the network, made by the method, with the heads that its losses need.
+    """
+
+    crop = "centre"
+    embeds = "clip"
+    encoder: ClipEncoder
+
+    @property
+    def cacheable(self) -> bool:
+        return False
+
+    @property
+    def width(self) -> int:
+        return self.encoder.backbone.channels
+
+    def features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.encoder(pixels)[0]
+        return features
+
+    def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
+        return F.normalize(features, dim=-1)

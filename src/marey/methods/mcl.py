@@ -19,7 +19,6 @@ import copy
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from marey import distributed
@@ -27,7 +26,7 @@ from marey.augment import draw
 from marey.config import ClipEncoderConfig, MclConfig, Recipe
 from marey.errors import ConfigError
 from marey.losses.mcl import Queue, gradient_alignment, inter_loss, intra_loss, order_loss
-from marey.methods.base import Method, spread
+from marey.methods.base import ClipMethod, spread
 from marey.models.clip_encoder import STRIDES, ClipEncoder
 from marey.motion import MotionMaps, MotionSettings
 from marey.tubelets import choose_box, choose_clips, clip_index
@@ -49,11 +48,8 @@ def settings(recipe: Recipe) -> tuple[MclConfig, ClipEncoderConfig]:
     return config, encoder
 
 
-class Mcl(Method):
+class Mcl(ClipMethod):
     """Motion-focused contrast of a query tubelet against three keys."""
-
-    crop = "centre"
-    embeds = "clip"
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
@@ -176,10 +172,6 @@ class Mcl(Method):
         self.queue.enqueue(torch.cat(self.new_keys, 1))
         self.new_keys.clear()
 
-    @property
-    def cacheable(self) -> bool:
-        return False
-
     @classmethod
     def units(cls, recipe: Recipe, frames: int, count: int | None = None) -> I64:
         """Clips every `every` frames, the last one at the end; or `count` of all possible ones."""
@@ -191,17 +183,6 @@ class Mcl(Method):
         return np.stack(
             [clip_index(s, frames, length=config.length, stride=config.stride) for s in starts]
         )
-
-    @property
-    def width(self) -> int:
-        return self.encoder.backbone.channels
-
-    def features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.encoder(pixels)[0]
-        return features
-
-    def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
-        return F.normalize(features, dim=-1)
 
 
 METHOD = Mcl

@@ -20,7 +20,7 @@ from marey.errors import CheckpointError
 _HEADS = ("fc", "_fc", "classifier", "head", "projector", "projection_head", "prototypes")
 """What sits behind a published backbone, has no place here and is left out without complaint."""
 
-_COPY = re.compile(r"(?:^|[._])(?:encoder_k|target|momentum|teacher|ema)[._]")
+_COPY = re.compile(r"(?:^|[._])(?:encoder_k|target|momentum|teacher|ema|slow)[._]")
 """In a prefix: this network is the slow copy of another one in the same file."""
 
 

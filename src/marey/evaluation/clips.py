@@ -1,0 +1,266 @@
+"""The published clip metrics of a run on a labelled corpus, never without their baselines.
+
+The protocol of MCL (Li et al., ICCV 2021) on UCF101 and HMDB51: a video is one vector, the
+backbone's features averaged over space, time and clips that lie evenly over the video, and an
+action is read from it (`marey.evaluation.clip_metrics`). Beside the trained network stand *chance*,
+which looks at nothing; a *frozen* picture network, EfficientNet-Lite0 as trained on ImageNet, on 8
+whole frames of the run's size, whose mean and spread over time are the vector, and which knows
+looks but no motion; and the *untrained* network, the run's own as it was before training.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marey.data import Corpus, LeftOut, decode_size, look, survey
+from marey.embedding import Model, see
+from marey.errors import ConfigError, ManifestError, VideoError
+from marey.evaluation.clip_metrics import NEIGHBOURS, RANKS, chance, score_clips
+from marey.evaluation.tables import Grid, Tabled, numbers
+from marey.manifest import Entry, Manifest
+from marey.methods import build
+from marey.methods.base import Method, spread
+from marey.models import backbone
+from marey.progress import ahead, bar
+from marey.types import F32, Bool
+
+TITLES = {"svm": "SVM", "linear": "linear", "knn": f"{NEIGHBOURS}-NN"}
+TITLES |= {f"r{k}": f"R@{k}" for k in RANKS}
+"""Metrics by their short names in tables."""
+
+FROZEN = "efficientnet_lite0"
+FRAMES = 8  # that the frozen network looks at
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRow:
+    """The metrics of one embedding in one fold; the fold is "" where there is a single split."""
+
+    embedding: str
+    fold: str
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScores(Tabled):
+    """Everything an evaluation of clips found.
+
+    rows: embedding by embedding, of every fold.  protocol: what was learned from and what scored.
+    """
+
+    headline: ClassVar[tuple[str, ...]] = tuple(TITLES)
+
+    rows: tuple[ClipRow, ...]
+    protocol: str
+    left_out: tuple[LeftOut, ...]
+    run: str
+    labels: str
+
+    @property
+    def embeddings(self) -> list[str]:
+        """The embeddings scored, in their order; the baselines first."""
+        return list(dict.fromkeys(row.embedding for row in self.rows))
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(TITLES)
+
+    def mean(self, embedding: str, metric: str) -> float:
+        """Mean of a metric over the folds."""
+        found = [row.values[metric] for row in self.rows if row.embedding == embedding]
+        return sum(found) / len(found) if found else math.nan
+
+    def grids(self, metrics: Sequence[str]) -> list[Grid]:
+        """One table, of the means over folds."""
+        rows = [(name, [self.mean(name, m) for m in metrics]) for name in self.embeddings]
+        return [Grid(self.protocol, [TITLES[m] for m in metrics], rows)]
+
+    def csv(self) -> str:
+        """All rows, one per embedding and fold, and their means."""
+        text = io.StringIO()
+        out = csv.writer(text, lineterminator="\n")
+        out.writerow(["embedding", "fold", *self.metrics])
+        for row in self.rows:
+            if row.fold:
+                values = [row.values[metric] for metric in self.metrics]
+                out.writerow([row.embedding, row.fold, *numbers(values)])
+        for name in self.embeddings:
+            means = [self.mean(name, metric) for metric in self.metrics]
+            out.writerow([name, "mean", *numbers(means)])
+        return text.getvalue()
+
+
+def evaluate_clips(
+    run: str | Path | Model,
+    labels: str | Path | Manifest,
+    *,
+    clips: int = 20,
+    baselines: bool = True,
+    folds: str = "",
+    show: bool = False,
+) -> ClipScores:
+    """Scores a run of clip embeddings on a table of labelled videos.
+
+    The table needs `path`, `action` and `split`. Classifiers and the gallery of the retrieval are
+    the videos of the split "train", every other split is scored. Where there is no such split,
+    each value of `split` is left out in turn and scored by the rest, and the metrics are means over
+    these folds. Videos without an action are not used; those that cannot be decoded are left out
+    and named in the result.
+
+    Args:
+        clips: how many of a video, at most.
+        baselines: also score chance, frozen and untrained.
+        folds: the column whose values are left out in turn, also where there is a split "train".
+
+    Raises ManifestError where that leaves nothing to learn from or to score, ConfigError for a run
+    that embeds frames.
+    """
+    model = run if isinstance(run, Model) else Model(run)
+    method = model.method
+    if method.embeds != "clip":
+        raise ConfigError(f"{model.run} embeds frames, not clips; see `marey.evaluate`.")
+    manifest = labels if isinstance(labels, Manifest) else Manifest.read(Path(labels))
+    entries = [entry for entry in manifest if entry.action]
+    _divide(entries, folds)  # complains before the work begins
+    corpus = survey(Manifest(tuple(entries)), show)
+
+    networks: dict[str, Callable[[Tensor], Tensor]] = {method.recipe.method.name: method.features}
+    pictures: _Pictures | None = None
+    if baselines:
+        fresh = replace(method.recipe, seed=method.recipe.seed + 1)
+        untrained = build(fresh).to(model.device).eval()
+        networks = {"untrained": untrained.features, **networks}
+        pictures = _Pictures(model.device, len(corpus))
+    found, left_out = _vectors(corpus, method, clips, networks, pictures, model.device, show)
+
+    entries = [entry for entry, _ in found]
+    actions = [entry.action for entry in entries]
+    rows: list[ClipRow] = []
+    divided = _divide(entries, folds)
+    embeddings = list(found[0][1])
+    with bar("Scoring", len(divided) * len(embeddings), show) as advance:
+        for fold, train in divided.items():
+            known = [a for a, is_train in zip(actions, train, strict=True) if is_train]
+            asked = [a for a, is_train in zip(actions, train, strict=True) if not is_train]
+            if baselines:
+                rows.append(ClipRow("chance", fold, chance(known, asked)))
+            for name in embeddings:
+                vectors = np.stack([of[name] for _, of in found])
+                values = score_clips(vectors[train], known, vectors[~train], asked)
+                rows.append(ClipRow(name, fold, values))
+                advance(note=name)
+    protocol = _protocol(divided, folds)
+    return ClipScores(tuple(rows), protocol, tuple(left_out), str(model.run), str(labels))
+
+
+def _divide(entries: Sequence[Entry], column: str) -> dict[str, Bool]:
+    """Of each fold its name and which videos are learned from; the others are scored."""
+    splits = np.array([entry.split for entry in entries], dtype=str)
+    if not column and (splits == "train").any():
+        folds = {"": splits == "train"}
+    else:
+        values = splits
+        if column not in ("", "split"):
+            values = np.array([entry.extra.get(column, "") for entry in entries], dtype=str)
+        folds = {str(value): values != value for value in np.unique(values)}
+    actions = np.array([entry.action for entry in entries], dtype=str)
+    if not folds or any(t.all() or len(np.unique(actions[t])) < 2 for t in folds.values()):
+        raise ManifestError(
+            "The table must hold videos of at least two actions to learn from and others to score: "
+            "in `split` the value `train` and another one, or several values of which each is left "
+            f"out in turn (or such a column named by `folds`); it has {len(entries)} videos with "
+            "an action."
+        )
+    return folds
+
+
+def _protocol(folds: Mapping[str, Bool], column: str) -> str:
+    if len(folds) > 1:
+        return (
+            f"Mean over {len(folds)} folds, in each of which one value of `{column or 'split'}` is "
+            f"left out of {len(next(iter(folds.values())))} videos and scored"
+        )
+    (train,) = folds.values()
+    return f"Learned from {train.sum()} labelled videos, scored on {(~train).sum()} others"
+
+
+class _Pictures:
+    """The frozen picture network: frames to features, and these to the vector of a video."""
+
+    def __init__(self, where: torch.device, videos: int) -> None:
+        network = backbone.build(FROZEN).to(where).eval()
+        self.last = len(network.stage_names) - 1
+        self.trunk = backbone.trunk(network, "all", keep=(self.last,))
+        self.trunk.expect(FRAMES * videos)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """(T, 1, 3, H, W) to (T, C)."""
+        return self.trunk(pixels[:, 0])[self.last].mean((2, 3))
+
+    @staticmethod
+    def vector(features: Tensor) -> Tensor:
+        """(T, C) to (2 C,): mean and spread over time."""
+        return torch.cat([features.mean(0), features.std(0, correction=0)])
+
+
+Found = tuple[Entry, dict[str, F32]]
+"""A video and its vector by each embedding."""
+
+
+def _vectors(
+    corpus: Corpus,
+    method: Method,
+    clips: int,
+    networks: Mapping[str, Callable[[Tensor], Tensor]],
+    pictures: _Pictures | None,
+    where: torch.device,
+    show: bool,
+) -> tuple[list[Found], list[LeftOut]]:
+    """The vectors of every video that can be read, each decoded once for all networks."""
+    size, left_out = method.recipe.encoder.size, list(corpus.left_out)
+    found: list[Found] = []
+    with bar("Embedding labelled videos", len(corpus), show) as advance:
+        decoded = ahead(_decode(corpus, method, clips), depth=1)
+        for entry, seen in zip(corpus.entries, decoded, strict=True):
+            advance(note=entry.name)
+            if isinstance(seen, VideoError):
+                left_out.append((entry.name, str(seen)))
+                continue
+            units, frames = seen
+            vectors: dict[str, F32] = {}
+            if pictures is not None:
+                features = see(pictures.features, frames[:, None], size, "whole", where)
+                vectors["frozen"] = pictures.vector(features).numpy()
+            for name, network in networks.items():
+                vectors[name] = see(network, units, size, method.crop, where).mean(0).numpy()
+            found.append((entry, vectors))
+    if not found:
+        raise ManifestError(f"None of the {len(corpus)} videos can be read; {left_out[0][1]}")
+    return found, left_out
+
+
+def _decode(
+    corpus: Corpus, method: Method, clips: int
+) -> Iterator[tuple[Tensor, Tensor] | VideoError]:
+    """Of each video its clips, (N, L, H, W, 3), and the frames for pictures, (T, H, W, 3)."""
+    size = decode_size(method.recipe.encoder.size)
+    for info in corpus.infos:
+        wanted = [
+            type(method).units(method.recipe, info.frames, clips),
+            spread(info.frames, FRAMES),
+        ]
+        try:
+            units, frames = look(info, wanted, size)
+            yield units, frames
+        except VideoError as error:
+            yield error
