@@ -16,6 +16,7 @@ An embedding is the backbone's features averaged over space and time; the heads 
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class Mcl(ClipMethod):
         scores = np.zeros(max(frames - span + 1, 1)) if motion is None else motion.scores
         clips = choose_clips(rng, scores, span=span, focus=config.focus_time, top=config.focus_top)
         each, cell = STRIDES[encoder.backbone]
-        groups, cells = config.length // each, encoder.size // cell
+        groups, cells = config.length // each, math.ceil(encoder.size / cell)
         views: list[View] = []
         for start in (clips.query, clips.query, *clips.keys):
             index = clip_index(start, frames, length=config.length, stride=config.stride)
