@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +130,21 @@ def bench_mcl(
     )
 
 
+@dataclass(frozen=True)
 class _Score:
-    """Scores a network on the labels under the name of a row."""
+    """Scores a network on the labels under the name of a row, perhaps with the baselines that do
+    not depend on a seed."""
 
-    def __init__(self, labels: Path, row: str, baselines: bool, show: bool) -> None:
-        self.labels, self.row, self.baselines, self.show = labels, row, baselines, show
+    labels: Path
+    row: str
+    baselines: bool
+    show: bool
 
     def __call__(self, model: Model) -> tuple[Values, tuple[LeftOut, ...]]:
         wanted = ("chance", "frozen") if self.baselines else ()
         scores = evaluate_clips(model, self.labels, baselines=wanted, show=self.show)
-        own = scores.embeddings[-1]
         rows = {
-            self.row if name == own else name: {m: scores.mean(name, m) for m in scores.metrics}
+            name if name in wanted else self.row: {m: scores.mean(name, m) for m in scores.metrics}
             for name in scores.embeddings
         }
         return {SHEET: rows}, scores.left_out

@@ -53,7 +53,7 @@ class Cell:
 class Record:
     """What is kept of a finished cell.
 
-    steps: of the training.
+    seed, steps: of the training.
     seconds: of the training ("train"; of its last stretch where it was stopped and went on) and of
         scoring ("score").
     facts: versions, commit and hardware.
@@ -61,6 +61,7 @@ class Record:
 
     name: str
     values: Values
+    seed: int
     steps: int
     seconds: Mapping[str, float]
     left_out: tuple[LeftOut, ...]
@@ -83,15 +84,19 @@ class Bench:
     show: bool = False
 
     def measure(self) -> Iterator[Record | Failure]:
-        """Trains and scores the cells in turn, save those that are there already.
+        """Trains and scores the cells in turn, save those that are there already: these come first.
 
         Yields what each scores, or why it does not. Raises, before the first training, ConfigError
-        where a cell was measured with other settings, StorageError for a file that is damaged.
+        for no cells or the same one twice, or where a cell was measured with other settings, and
+        StorageError for a file that is damaged.
         """
-        before = {cell.name: self._kept(cell) for cell in self.cells}
+        names = [cell.name for cell in self.cells]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError("A bench needs at least one seed and one recipe, each of them once.")
+        kept = {cell.name: record for cell in self.cells if (record := self._kept(cell))}
+        yield from kept.values()
         for number, cell in enumerate(self.cells, 1):
-            if kept := before[cell.name]:
-                yield kept
+            if cell.name in kept:
                 continue
             if self.show:
                 console.print(f"{number} of {len(self.cells)}: {cell.name}", markup=False)
@@ -114,6 +119,7 @@ class Bench:
         record = Record(
             name=cell.name,
             values=values,
+            seed=cell.recipe.seed,
             steps=trained.steps,
             seconds={
                 "train": round(trained.seconds, 1),
@@ -122,8 +128,8 @@ class Bench:
             left_out=tuple(dict.fromkeys([*trained.left_out, *left_out])),
             facts=facts(self.device_name),
         )
-        data = vars(record) | {"values": _each(values, _to_json), "settings": self._settings(cell)}
-        write_json(self._path(cell), data)
+        plain = {"values": _each(values, _to_json), "settings": self._settings(cell)}
+        write_json(self._path(cell), vars(record) | plain)
         return record
 
     def _kept(self, cell: Cell) -> Record | None:

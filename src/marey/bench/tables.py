@@ -105,7 +105,8 @@ class Benched:
             for sheet in self.sheets
         }
         runs = {
-            r.name: {"steps": r.steps, "seconds": r.seconds, "facts": r.facts} for r in self.records
+            r.name: {"seed": r.seed, "steps": r.steps, "seconds": r.seconds, "facts": r.facts}
+            for r in self.records
         }
         return {
             "command": self.command,
@@ -128,15 +129,16 @@ def run(bench: Bench, sheets: Sequence[Sheet], command: str, notes: str) -> Benc
 
     Raises as `Bench.measure` does.
     """
-    found: list[Record] = []
+    found: dict[str, Record] = {}
     failed: list[Failure] = []
 
     def so_far() -> Benched:
-        return Benched(tuple(sheets), tuple(found), tuple(failed), command, notes)
+        records = tuple(found[cell.name] for cell in bench.cells if cell.name in found)
+        return Benched(tuple(sheets), records, tuple(failed), command, notes)
 
     for one in bench.measure():
         if isinstance(one, Record):
-            found.append(one)
+            found[one.name] = one
         else:
             failed.append(one)
         so_far().write(bench.folder)
@@ -153,16 +155,21 @@ def _json(spread: Spread) -> dict[str, Any]:
 
 
 def _conditions(records: Sequence[Record]) -> str:
-    """One line for each machine and version that took part, with the runs that it made."""
+    """Of each machine and version that took part, what it is and the runs that it made."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(json.dumps(record.facts), []).append(record)
-    lines = []
+    parts = []
     for facts, of in groups.items():
-        about = "; ".join(f"{name} {value}" for name, value in json.loads(facts).items())
-        spent = "; ".join(
-            f"{r.name} {r.steps} steps, {r.seconds['train']:.0f} + {r.seconds['score']:.0f} s"
+        about = "; ".join(f"{name}: {value}" for name, value in json.loads(facts).items())
+        rows = [["run", "seed", "steps", "training, s", "scoring, s"], ["---", *["---:"] * 4]]
+        rows += [
+            [
+                r.name,
+                *(f"{n:.0f}" for n in (r.seed, r.steps, r.seconds["train"], r.seconds["score"])),
+            ]
             for r in of
-        )
-        lines.append(f"{about}. Runs (training + scoring): {spent}.\n")
-    return "\n".join(lines)
+        ]
+        table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        parts.append(f"{about}.\n\n{table}\n")
+    return "\n".join(parts)
