@@ -66,7 +66,8 @@ def train(
     Args:
         videos: a folder, a table, or a list of files (see `marey.manifest.Manifest`).
         out: the run folder.
-        recipe: settings, or the name of a recipe (`marey.recipes.RECIPES`).
+        recipe: settings, or the name of a recipe (`marey.recipes.RECIPES`). Of 0 steps it leaves
+            the network as it was before training.
         cache: folder for what is computed of the videos once, which several runs may share: the
             features of a frozen backbone, or motion; by default `cache` in the run folder.
         device_name: "auto", "cpu", "cuda" or "mps".
@@ -148,7 +149,7 @@ def train(
                     saved = time.monotonic()
                 if stopping:
                     break
-        if rank.first and steps:
+        if rank.first and (steps or not total):
             checkpoint.save(out, method, optimizer, state)
         if stopping:
             raise KeyboardInterrupt  # what comes after a training must not use half of one

@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -38,6 +38,7 @@ TITLES = {"svm": "SVM", "linear": "linear", "knn": f"{NEIGHBOURS}-NN"}
 TITLES |= {f"r{k}": f"R@{k}" for k in RANKS}
 """Metrics by their short names in tables."""
 
+BASELINES = ("chance", "frozen", "untrained")
 FROZEN = "efficientnet_lite0"
 FRAMES = 8  # that the frozen network looks at
 
@@ -105,7 +106,7 @@ def evaluate_clips(
     labels: str | Path | Manifest,
     *,
     clips: int = 20,
-    baselines: bool = True,
+    baselines: bool | Collection[str] = True,
     folds: str = "",
     show: bool = False,
 ) -> ClipScores:
@@ -119,7 +120,7 @@ def evaluate_clips(
 
     Args:
         clips: how many of a video, at most.
-        baselines: also score chance, frozen and untrained.
+        baselines: also score chance, frozen and untrained; or some of these.
         folds: the column whose values are left out in turn, also where there is a split "train".
 
     Raises ManifestError where that leaves nothing to learn from or to score, ConfigError for a run
@@ -131,28 +132,28 @@ def evaluate_clips(
         raise ConfigError(f"{model.run} embeds frames, not clips; see `marey.evaluate`.")
     manifest = labels if isinstance(labels, Manifest) else Manifest.read(Path(labels))
     entries = [entry for entry in manifest if entry.action]
-    _divide(entries, folds)  # complains before the work begins
+    divide(entries, folds)  # complains before the work begins
     corpus = survey(Manifest(tuple(entries)), show)
 
-    networks: dict[str, Callable[[Tensor], Tensor]] = {method.recipe.method.name: method.features}
-    pictures: _Pictures | None = None
-    if baselines:
+    wanted = BASELINES if baselines is True else baselines or ()
+    networks: dict[str, Callable[[Tensor], Tensor]] = {}
+    if "untrained" in wanted:
         fresh = replace(method.recipe, seed=method.recipe.seed + 1)
-        untrained = build(fresh).to(model.device).eval()
-        networks = {"untrained": untrained.features, **networks}
-        pictures = _Pictures(model.device, len(corpus))
+        networks["untrained"] = build(fresh).to(model.device).eval().features
+    networks[method.recipe.method.name] = method.features
+    pictures = _Pictures(model.device, len(corpus)) if "frozen" in wanted else None
     found, left_out = _vectors(corpus, method, clips, networks, pictures, model.device, show)
 
     entries = [entry for entry, _ in found]
     actions = [entry.action for entry in entries]
     rows: list[ClipRow] = []
-    divided = _divide(entries, folds)
+    divided = divide(entries, folds)
     embeddings = list(found[0][1])
     with bar("Scoring", len(divided) * len(embeddings), show) as advance:
         for fold, train in divided.items():
             known = [a for a, is_train in zip(actions, train, strict=True) if is_train]
             asked = [a for a, is_train in zip(actions, train, strict=True) if not is_train]
-            if baselines:
+            if "chance" in wanted:
                 rows.append(ClipRow("chance", fold, chance(known, asked)))
             for name in embeddings:
                 vectors = np.stack([of[name] for _, of in found])
@@ -163,8 +164,11 @@ def evaluate_clips(
     return ClipScores(tuple(rows), protocol, tuple(left_out), str(model.run), str(labels))
 
 
-def _divide(entries: Sequence[Entry], column: str) -> dict[str, Bool]:
-    """Of each fold its name and which videos are learned from; the others are scored."""
+def divide(entries: Sequence[Entry], column: str = "") -> dict[str, Bool]:
+    """Of each fold its name and which videos are learned from; the others are scored.
+
+    column: as `folds` of `evaluate_clips`. Raises ManifestError where that cannot be.
+    """
     splits = np.array([entry.split for entry in entries], dtype=str)
     if not column and (splits == "train").any():
         folds = {"": splits == "train"}

@@ -8,7 +8,7 @@ run's own with fresh weights behind the same backbone. Each is scored on the *wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from marey.data import LeftOut, survey
 from marey.embedding import Model, extract, vectors
 from marey.errors import ConfigError, ManifestError, VideoError
 from marey.evaluation import frames as metrics
+from marey.evaluation.feature_store import FeatureStore
 from marey.evaluation.scores import Row, Scores
 from marey.manifest import Entry, Manifest
 from marey.methods import build
@@ -29,6 +30,7 @@ from marey.types import F32, F64, I64
 
 FRACTIONS = (0.1, 0.5, 1.0)
 NEIGHBOURS = (5, 10, 15)
+BASELINES = ("clock", "frozen", "untrained")
 SHIFT_SEED = 0
 PAIRS = 200  # ordered pairs of videos per action, drawn with a seed, for the alignment error
 
@@ -38,7 +40,7 @@ class Labelled:
     """A labelled video with the features of all its frames, and what is left when it is shifted.
 
     features: (N, F) of the run's backbone.  untaught: the same of the backbone before training,
-    where that was trained.
+    where that was trained and is asked for.
     """
 
     entry: Entry
@@ -56,7 +58,8 @@ def evaluate(
     labels: str | Path | Manifest,
     *,
     stride: int = 2,
-    baselines: bool = True,
+    baselines: bool | Collection[str] = True,
+    cache: str | Path | None = None,
     show: bool = False,
 ) -> Scores:
     """Scores a run of frame embeddings on a table of labelled videos.
@@ -69,17 +72,23 @@ def evaluate(
     Args:
         stride: every how many frames are compared for Kendall's tau and AP@K (paper: 2 on Penn
             Action, 5 on Pouring).
-        baselines: also score clock, frozen and untrained.
+        baselines: also score clock, frozen and untrained; or some of these.
+        cache: folder for the features of a frozen backbone, which the runs behind the same one
+            share; by default they are not kept.
 
-    Raises ManifestError where nothing is labelled, ConfigError for a run that embeds clips.
+    Raises ManifestError where nothing is labelled, ConfigError for a run that embeds clips,
+    StorageError where `cache` has no room.
     """
     model = run if isinstance(run, Model) else Model(run)
     method, where = model.method, model.device
     if method.embeds != "frame":
         raise ConfigError(f"{model.run} embeds clips, not frames: its rows have no phases.")
     manifest = labels if isinstance(labels, Manifest) else Manifest.read(Path(labels))
+    wanted = BASELINES if baselines is True else baselines or ()
     untrained = build(replace(method.recipe, seed=method.recipe.seed + 1)).to(where).eval()
-    videos, left_out = _look(manifest, method, untrained, where, show)
+    store = FeatureStore(Path(cache), method, where) if cache and method.cacheable else None
+    also = untrained if wanted and not method.cacheable else None
+    videos, left_out = _look(manifest, method, also, store, where, show)
 
     def by(network: Method, kind: str) -> Callable[[Labelled, slice], F32]:
         def embed(video: Labelled, part: slice) -> F32:
@@ -88,11 +97,8 @@ def evaluate(
 
         return embed
 
-    embeddings: dict[str, Callable[[Labelled, slice], F32]] = {}
-    if baselines:
-        embeddings["clock"] = _clock
-        embeddings["frozen"] = _frozen
-        embeddings["untrained"] = by(untrained, "untaught")
+    known = {"clock": _clock, "frozen": _frozen, "untrained": by(untrained, "untaught")}
+    embeddings = {name: embed for name, embed in known.items() if name in wanted}
     embeddings[method.recipe.method.name] = by(method, "features")
 
     rows: list[Row] = []
@@ -107,31 +113,47 @@ def evaluate(
     return Scores(tuple(rows), tuple(left_out), str(model.run), str(labels))
 
 
-def _look(
-    manifest: Manifest, method: Method, untrained: Method, where: torch.device, show: bool
-) -> tuple[list[Labelled], list[LeftOut]]:
-    """Features of every video that has phase labels, each decoded once."""
-    entries = [entry for entry in manifest if entry.boundaries is not None]
+def labelled(manifest: Manifest) -> tuple[Entry, ...]:
+    """The videos that have phase labels.
+
+    Raises ManifestError where they do not allow both to learn (split "train") and to score.
+    """
+    entries = tuple(entry for entry in manifest if entry.boundaries is not None)
     splits = {entry.split == "train" for entry in entries}
     if splits != {True, False}:
         raise ManifestError(
             "The table must hold videos with boundaries both of the split `train` and of another "
             f"one to score; it has {len(entries)} videos with boundaries."
         )
+    return entries
+
+
+def _look(
+    manifest: Manifest,
+    method: Method,
+    untrained: Method | None,
+    store: FeatureStore | None,
+    where: torch.device,
+    show: bool,
+) -> tuple[list[Labelled], list[LeftOut]]:
+    """Features of every video that has phase labels, each decoded once.
+
+    untrained: the method before training, where its features are others and wanted.
+    store: of features that were extracted before.
+    """
+    entries = labelled(manifest)
     rng = np.random.default_rng(SHIFT_SEED)
     videos: list[Labelled] = []
-    corpus = survey(Manifest(tuple(entries)), show)
+    corpus = survey(Manifest(entries), show)
     left_out = list(corpus.left_out)
-    method.expect(corpus.frames)
+    method.expect(sum(i.frames for i in corpus.infos if store is None or not store.holds(i)))
     with bar("Embedding labelled videos", len(corpus), show) as advance:
         for entry, info in zip(corpus.entries, corpus.infos, strict=True):
             part = metrics.shift(info.frames, rng)
             try:
                 entry.phases(info.frames)  # raises where a label lies behind the last frame
-                features = extract(method, info, where).half()
-                untaught = features
-                if not method.cacheable:
-                    untaught = extract(untrained, info, where).half()
+                features = store.of(info) if store else extract(method, info, where).half()
+                untaught = extract(untrained, info, where).half() if untrained else features
                 videos.append(Labelled(entry, features, untaught, part))
             except (VideoError, ManifestError) as error:
                 left_out.append((entry.name, str(error)))

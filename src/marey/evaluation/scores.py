@@ -79,7 +79,7 @@ class Scores(Tabled):
         """One table for whole videos and one for shifted."""
         return [
             Grid(
-                _caption(shifted),
+                caption(shifted),
                 [TITLES[metric] for metric in metrics],
                 [
                     (name, [self.mean(name, shifted, metric) for metric in metrics])
@@ -109,7 +109,8 @@ def _condition(shifted: bool) -> str:
     return "shifted" if shifted else "whole"
 
 
-def _caption(shifted: bool) -> str:
+def caption(shifted: bool) -> str:
+    """What is said above a table of shifted, or of whole, videos."""
     if shifted:
         return "Shifted videos: up to 35 % lost at either end, so that a clock is no help"
     return "Whole videos: the published protocol, which a clock can answer"

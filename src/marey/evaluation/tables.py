@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,12 +25,14 @@ class Grid:
     titles: of the columns.
     rows: name and numbers, nan where not known.
     less_is_better: titles of the columns in which the least is the best.
+    spreads: of some rows, by their names, the spread of each number, nan where not known.
     """
 
     caption: str
     titles: Sequence[str]
     rows: Sequence[tuple[str, Sequence[float]]]
     less_is_better: Collection[str] = ()
+    spreads: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def best(self, column: int) -> float:
         """The best number of a column, nan where none is known."""
@@ -74,14 +76,25 @@ class Grid:
     def _cells(self) -> list[tuple[str, list[tuple[str, bool]]]]:
         """Of each row its name, and of each number its text and whether it is the best."""
         best = [_text(self.best(column)) for column in range(len(self.titles))]
+        unknown = [math.nan] * len(best)
         return [
-            (name, [(_text(v), _text(v) == b != "-") for v, b in zip(values, best, strict=True)])
+            (
+                name,
+                [
+                    (_text(value, spread), _text(value) == top != "-")
+                    for value, spread, top in zip(
+                        values, self.spreads.get(name, unknown), best, strict=True
+                    )
+                ],
+            )
             for name, values in self.rows
         ]
 
 
-def _text(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+def _text(value: float, spread: float = math.nan) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if math.isnan(spread) else f"{value:.3f} ± {spread:.3f}"
 
 
 class Tabled(ABC):

@@ -1,13 +1,8 @@
-"""The command line: a thin face over the Python functions of the same names.
-
-Nothing heavy is imported before a command runs, so that help answers at once.
-"""
+"""The commands: their settings, and what they print."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,13 +10,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from marey import __version__
+from marey.cli.answers import Device, list_left_out, say
+from marey.cli.benches import Bench
 from marey.config import Recipe
 from marey.datasets import DATASETS
-from marey.errors import MareyError
-from marey.recipes import DEFAULT, RECIPES
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +49,8 @@ class Train:
             tensorboard=self.tensorboard,
             show=True,
         )
-        _list_left_out(done.left_out)
-        _say(f"{done.run}: {done.steps} steps, loss {done.loss:.3f}, {done.seconds:.0f} s")
+        list_left_out(done.left_out)
+        say(f"{done.run}: {done.steps} steps, loss {done.loss:.3f}, {done.seconds:.0f} s")
 
 
 @dataclass(frozen=True)
@@ -76,8 +68,8 @@ class Embed:
         from marey.embedding import Model, embed_to
 
         done = embed_to(self.out, Model(self.run_folder, self.device), self.videos, show=True)
-        _list_left_out(done.left_out)
-        _say(f"{done.path}: {done.rows} rows of {done.videos} videos")
+        list_left_out(done.left_out)
+        say(f"{done.path}: {done.rows} rows of {done.videos} videos")
 
 
 @dataclass(frozen=True)
@@ -103,11 +95,11 @@ class Align:
         )
         for path in self.out:
             pair.write(path, show=True)
-        _say(f"alignability {pair.alignability:.2f}, cost {pair.path.cost:.3f}")
+        say(f"alignability {pair.alignability:.2f}, cost {pair.path.cost:.3f}")
         if not pair.belongs:
-            _say("These two videos do not seem to show the same action.")
+            say("These two videos do not seem to show the same action.")
         for path in self.out:
-            _say(f"{path}")
+            say(f"{path}")
 
 
 @dataclass(frozen=True)
@@ -147,7 +139,7 @@ class Eval:
         scores.show(Console(width=None if sys.stdout.isatty() else 120))
         for path in self.out:
             scores.write(path)
-        _list_left_out(scores.left_out)
+        list_left_out(scores.left_out)
 
 
 @dataclass(frozen=True)
@@ -175,9 +167,9 @@ class Finetune:
             device_name=self.device,
             show=True,
         )
-        _list_left_out(done.left_out)
-        _say(f"{done.run}: {done.steps} steps, loss {done.loss:.3f}, {done.seconds:.0f} s")
-        _say(f"accuracy {done.accuracy:.3f} on {done.videos} videos (chance {done.chance:.3f})")
+        list_left_out(done.left_out)
+        say(f"{done.run}: {done.steps} steps, loss {done.loss:.3f}, {done.seconds:.0f} s")
+        say(f"accuracy {done.accuracy:.3f} on {done.videos} videos (chance {done.chance:.3f})")
 
 
 @dataclass(frozen=True)
@@ -196,8 +188,8 @@ class Motion:
         from marey.motion_view import motion_film
 
         done = motion_film(self.video, self.out, self.recipe, seed=self.seed, show=True)
-        _say(f"{done.path}: {done.frames} frames")
-        _say(f"A training keeps {done.megabytes_a_minute:.2f} MB per minute of such video.")
+        say(f"{done.path}: {done.frames} frames")
+        say(f"A training keeps {done.megabytes_a_minute:.2f} MB per minute of such video.")
 
 
 @dataclass(frozen=True)
@@ -215,8 +207,8 @@ class Precompute:
         from marey.precomputation import precompute
 
         done = precompute(self.videos, self.cache, self.recipe, device_name=self.device, show=True)
-        _list_left_out(done.left_out)
-        _say(f"{done.cache}: {done.videos} videos")
+        list_left_out(done.left_out)
+        say(f"{done.cache}: {done.videos} videos")
 
 
 @dataclass(frozen=True)
@@ -253,7 +245,7 @@ class Prepare:
             if rows:
                 print(f"{len(notes)} {kind}:", *rows, sep="\n", file=sys.stderr)
         counts = ", ".join(f"{count} {split}" for split, count in done.counts.items())
-        _say(f"{done.path}: {counts}")
+        say(f"{done.path}: {counts}")
 
 
 @dataclass(frozen=True)
@@ -264,7 +256,7 @@ class Doctor:
         from marey.health import doctor
 
         for name, value in doctor().items():
-            _say(f"{name:<24} {value}")
+            say(f"{name:<24} {value}")
 
 
 @dataclass(frozen=True)
@@ -281,9 +273,9 @@ class Demo:
         from marey.demonstration import demo
 
         done = demo(self.out, self.videos, device_name=self.device, show=True)
-        _list_left_out(done.left_out)
+        list_left_out(done.left_out)
         for path in done.files:
-            _say(f"{path}")
+            say(f"{path}")
 
 
 COMMANDS: dict[str, type[Any]] = {
@@ -294,70 +286,7 @@ COMMANDS: dict[str, type[Any]] = {
     "finetune": Finetune,
     "motion": Motion,
     "prepare": Prepare,
+    "bench": Bench,
     "doctor": Doctor,
     "demo": Demo,
 }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command. Exits with 1 and one sentence where the user's input cannot be used."""
-    # before torch is loaded: decoding runs beside it, and threads that spin while they wait would
-    # take the cores from it (docs/log.md)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help"):
-        _say(_overview())
-        return
-    if given[0] == "--version":
-        _say(f"marey {__version__}")
-        return
-    if given[0] not in COMMANDS:
-        _stop(f"There is no command {given[0]!r}; there are {', '.join(COMMANDS)}.", 2)
-    try:
-        _parse(given[0], given[1:]).run()
-    except MareyError as error:
-        _stop(str(error), 1)
-    except KeyboardInterrupt:
-        _stop("Stopped; what was finished is kept, and the same command goes on.", 130)
-
-
-def _parse(name: str, rest: list[str]) -> Any:
-    command, place = COMMANDS[name], "out"
-    recipe = rest.pop(0) if rest and rest[0] in RECIPES else ""
-    if name == "prepare" and recipe:  # videos for a recipe, instead of a data set
-        command, place = Precompute, "cache"
-    elif name != "train":
-        return tyro.cli(command, prog=f"marey {name}", args=[recipe, *rest] if recipe else rest)
-    recipe = recipe or DEFAULT
-    described = f"{command.__doc__}\n\nmarey {name} [{'|'.join(RECIPES)}] VIDEOS --{place} FOLDER"
-    return tyro.cli(
-        command,
-        prog=f"marey {name} {recipe}",
-        description=described,
-        args=rest,
-        default=command(videos=tyro.MISSING, recipe=RECIPES[recipe](), **{place: tyro.MISSING}),
-        config=(tyro.conf.AvoidSubcommands,),
-    )
-
-
-def _overview() -> str:
-    lines = ["marey learns from unlabelled video where in an action every frame is.", ""]
-    for name, command in COMMANDS.items():
-        lines.append(f"  marey {name:<8} {(command.__doc__ or '').splitlines()[0]}")
-    return "\n".join([*lines, "", "marey COMMAND --help shows every setting."])
-
-
-def _list_left_out(left_out: Iterable[tuple[str, str]]) -> None:
-    rows = [f"  {name}: {reason}" for name, reason in left_out]
-    if rows:
-        print(f"{len(rows)} videos were left out:", *rows, sep="\n", file=sys.stderr)
-
-
-def _say(text: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # of the processes of torchrun, one speaks
-        print(text)
-
-
-def _stop(text: str, code: int) -> None:
-    print(f"marey: {text}", file=sys.stderr)
-    sys.exit(code)

@@ -1,0 +1,1 @@
+"""Benches: whole comparisons by one command, each a table with its seeds, spread and conditions."""
