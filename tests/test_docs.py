@@ -185,7 +185,7 @@ def test_every_command_of_a_page_is_understood(page: Path) -> None:
 
 
 def test_settings_that_are_named_exist() -> None:
-    known = {"help", "version", "nproc-per-node", "nnodes"}
+    known = {"help", "version", "nproc_per_node", "nnodes"}
     for command in (*cli.COMMANDS.values(), cli.Precompute):
         known |= {field.name for field in dataclasses.fields(command)}
     for make in RECIPES.values():
@@ -196,8 +196,10 @@ def test_settings_that_are_named_exist() -> None:
             if dataclasses.is_dataclass(value):
                 known |= {f"{field.name}.{inner.name}" for inner in dataclasses.fields(value)}
     for page in PAGES:
-        for flag in re.findall(r"`[^`\n]*?--([a-z][\w.-]*)", TEXT[page]):
-            assert flag in known or flag.replace("-", "_") in known, (name(page), flag)
+        for code in CODE.findall(TEXT[page]):
+            if code.startswith(("--", "marey ", "torchrun ")):
+                flags = {f.replace("-", "_") for f in re.findall(r"--([a-z][\w.-]*)", code)}
+                assert flags <= known, (name(page), code)
 
 
 def test_pages_speak_of_every_command_and_recipe() -> None:
