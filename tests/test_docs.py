@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+import marey
 from marey import cli, training
 from marey.config import ClipEncoderConfig, Recipe
 from marey.manifest import Entry, Manifest
@@ -206,6 +207,13 @@ def test_pages_speak_of_every_command_and_recipe() -> None:
     text = "\n".join(text for page, text in TEXT.items() if page.name != "README.md")
     assert [c for c in cli.COMMANDS if f"marey {c}" not in text] == []
     assert [r for r in RECIPES if f"`{r}`" not in text] == []
+
+
+def test_the_reference_holds_every_export() -> None:
+    shown = re.findall(r"^::: (\S+)$", TEXT[ROOT / "docs/reference/python.md"], re.MULTILINE)
+    for export in marey.__all__:
+        value = getattr(marey, export)
+        assert {value.__module__, f"{value.__module__}.{export}"} & set(shown), export
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
