@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
+DOCS   := $(VENV)/.docs
 VIDEOS ?=
 OUT    ?= demo
 
-.PHONY: demo test check format bench setup clean
+.PHONY: demo test check format docs bench setup clean
 
 demo: setup  ## learn a little world of videos and write demo/report.html (VIDEOS=folder: your own)
 	$(BIN)/marey demo --out "$(OUT)" $(if $(VIDEOS),--videos "$(VIDEOS)")
@@ -25,6 +26,9 @@ format: setup  ## put the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DOCS)  ## build the documentation into site/; a warning is an error
+	$(BIN)/mkdocs build
+
 setup: $(STAMP)  ## the environment alone
 
 $(STAMP): pyproject.toml constraints.txt
@@ -32,5 +36,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $(DOCS)
+
 clean:  ## remove what make made
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo site .mypy_cache .ruff_cache .pytest_cache .hypothesis

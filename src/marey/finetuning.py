@@ -66,7 +66,8 @@ def finetune(
     Args:
         run: the run folder of a method that embeds clips, or one fine-tuned before.
         labels: a table with `path`, `action` and `split`; videos without an action are not used.
-        epochs, lr: as MCL was published with; a step's 64 videos there are this run's here.
+        epochs: passes over the videos, as MCL was published with.
+        lr: the same; a step's 64 videos there are this run's here.
         device_name: "auto", "cpu", "cuda" or "mps".
 
     Raises ManifestError where there is nothing to learn or to score, CheckpointError for a run

@@ -30,8 +30,9 @@ def soft_dtw(
     Args:
         cost: (P, N, M).
         gamma: softness, > 0; towards 0 it becomes the cost of the best path.
-        rows, columns: (P,) int64, how much of each table counts, from 1; None = all of it. The
-            rest has no influence and gets no gradient, but must be finite.
+        rows: (P,) int64, how many rows of each table count, from 1; None = all of them. The rest
+            has no influence and gets no gradient, but must be finite.
+        columns: the same of its columns.
 
     Returns: (P,) r at the last row and column.
     Raises ShapeError.
