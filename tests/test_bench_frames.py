@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +15,21 @@ import torch
 from torch import Tensor
 
 from marey import recipes
+from marey.bench import cells, frames
 from marey.bench.cells import commit
 from marey.bench.frames import bench_frames
 from marey.cli import main
 from marey.config import EncoderConfig, Recipe
 from marey.embedding import Model
-from marey.errors import ConfigError, ManifestError
+from marey.errors import ConfigError, ManifestError, TrainingError
 from marey.evaluation import feature_store
 from marey.evaluation.feature_store import FeatureStore
 from marey.evaluation.protocol import evaluate
+from marey.evaluation.scores import Row, Scores
 from marey.manifest import Manifest
 from marey.methods import build
 from marey.recipes import carl_tiny, tcc_tiny
+from marey.training import train
 from marey.types import VideoInfo
 from marey.video import probe
 
@@ -73,30 +78,28 @@ def test_every_recipe_stands_beside_clock_frozen_and_untrained(
         return extract(method, info, where)
 
     monkeypatch.setattr(feature_store, "extract", watch)
-    names = ["clocked", "seeing", "cycling", "placed"]
+    names = ["seeing", "cycling", "placed"]
     command = ["bench", "frames", str(few), "--out", str(tmp_path), "--recipes", *names]
-    command += ["--seeds", "0", "1", "--steps", "2", "--size", "48"]
+    command += ["--seeds", "0", "--steps", "2", "--size", "32"]
     main(command)
     data = json.loads((tmp_path / "table.json").read_text())
     assert not data["failed"]
-    baselines = {
-        "clock": 1,
-        "frozen, max pooling": 1,
-        "frozen, grid pooling": 1,
-        "untrained, absolute positions, max pooling": 2,
-        "untrained, rotary positions, max pooling": 2,
-        "untrained, rotary positions, grid pooling": 2,
-    }
     for table in ("whole", "shifted"):
         rows = data["tables"][table]
-        counts = {row: found["tau"]["n"] for row, found in rows.items()}
-        assert counts == baselines | dict.fromkeys(names, 2)
-        assert list(rows) == [*baselines, *names]
+        assert list(rows) == [
+            "clock",
+            "frozen, max pooling",
+            "frozen, grid pooling",
+            "untrained, rotary positions, max pooling",
+            "untrained, rotary positions, grid pooling",
+            *names,
+        ]
+        assert all(found["ap5"]["n"] == 1 for found in rows.values())
     assert data["tables"]["whole"]["clock"]["tau"]["mean"] > 0.99
-    # of every video each kind of features once, for twelve networks
+    # of every video each kind of features once, for five networks
     videos = [entry.path for entry in Manifest.read(few)]
     assert Counter(seen) == Counter((path, pool) for path in videos for pool in ("max", "grid"))
-    assert "Told which videos show one action: cycling;" in data["notes"]
+    assert "Told which videos show one action: cycling." in data["notes"]
     assert "squat_press" in (tmp_path / "scores" / "seeing-0.csv").read_text()
     first = capsys.readouterr().out
     assert "Whole videos" in first
@@ -107,21 +110,57 @@ def test_every_recipe_stands_beside_clock_frozen_and_untrained(
 
 
 @pytest.mark.usefixtures("quick")
-def test_equal_titles_are_told_apart_by_the_recipe(few: Path, tmp_path: Path) -> None:
-    def wider() -> Recipe:
-        return _quick(carl_tiny(), pool="max", weights="random")
+def test_what_knows_no_seed_is_scored_once(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(model: Model, labels: Path, *, baselines: Iterable[str], **more: object) -> Scores:
+        weights = sum(float(p.detach().sum()) for p in model.method.parameters())
+        values = {"clock": 0.5, "frozen": math.nan, "own": weights}
+        names = [*baselines, "own"]
+        rows = [Row(n, shifted, "", {"tau": values[n]}) for n in names for shifted in (False, True)]
+        return Scores(tuple(rows), (("a.mp4", "gone."),), str(model.run), str(labels))
 
-    recipes.RECIPES["seeing"], recipes.RECIPES["placed"] = wider, wider
-    recipes.RECIPES["cycling"] = lambda: _quick(tcc_tiny(), pool="max")
-    done = bench_frames(few, tmp_path, recipes=("seeing", "cycling"), seeds=(0,), steps=0, size=32)
+    monkeypatch.setattr(frames, "evaluate", score)
+    done = bench_frames(few, tmp_path, recipes=("clocked",), seeds=(0, 1), steps=0, size=32)
+    untrained = "untrained, absolute positions, max pooling"
+    counts = {row: len(done.spread("whole", row, "tau").values) for row in done.sheets[0].rows}
+    assert counts == {"clock": 1, "frozen, max pooling": 1, untrained: 2, "clocked": 2}
+    # with no step taken, both are the same networks, of another start for each seed
+    found = done.spread("shifted", "clocked", "tau")
+    assert found == done.spread("shifted", untrained, "tau")
+    assert found.sd > 0
+    text = (tmp_path / "table.md").read_text()
+    assert "| frozen, max pooling (n = 1) | - |" in text
+    assert text.count("- a.mp4: gone.") == 1
+    again = bench_frames(few, tmp_path, recipes=("clocked",), seeds=(0, 1), steps=0, size=32)
+    assert again.markdown() == done.markdown()
+    # another first seed, whose untrained network was scored without them
+    turned = bench_frames(few, tmp_path, recipes=("clocked",), seeds=(1, 0), steps=0, size=32)
+    assert turned.spread("whole", "clock", "tau").values == (0.5,)
+    assert len(turned.spread("whole", untrained, "tau").values) == 2
+    with pytest.raises(ConfigError, match="other settings"):
+        bench_frames(few, tmp_path, recipes=("clocked",), seeds=(0,), steps=0, size=32, stride=3)
+
+
+@pytest.mark.usefixtures("quick")
+def test_equal_titles_are_told_apart_by_the_recipe(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object, **more: object) -> None:
+        raise TrainingError("that is enough")
+
+    monkeypatch.setattr(cells, "train", fail)
+    random = _quick(carl_tiny(), pool="max", weights="random")
+    monkeypatch.setitem(recipes.RECIPES, "learning", lambda: random)
+    done = bench_frames(few, tmp_path, recipes=("seeing", "learning"), seeds=(0,))
     assert list(done.sheets[0].rows) == [
         "clock",
         "frozen, max pooling",
-        "frozen, max pooling (cycling)",
+        "frozen, max pooling (learning)",
         "untrained, rotary positions, max pooling",
-        "untrained, rotary positions, max pooling (cycling)",
+        "untrained, rotary positions, max pooling (learning)",
         "seeing",
-        "cycling",
+        "learning",
     ]
 
 
@@ -139,17 +178,19 @@ def test_what_cannot_be_benched_is_said_at_once(few: Path, tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-def test_kept_features_score_the_same(run: Path, few: Path, tmp_path: Path) -> None:
-    model = Model(run)
-    plain = evaluate(model, few)
-    filled = evaluate(model, few, cache=tmp_path)
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    again = evaluate(model, few, cache=tmp_path)
-    assert plain.rows == filled.rows == again.rows
+def test_kept_features_score_the_same(few: Path, tmp_path: Path) -> None:
+    recipe = _quick(carl_tiny())
+    recipe = replace(recipe, data=replace(recipe.data, steps=0))
+    model = Model(train(few, tmp_path / "run", recipe).run)
+    cache = tmp_path / "cache"
+    plain = evaluate(model, few, baselines=False)
+    filled = evaluate(model, few, baselines=False, cache=cache)
+    kept = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    again = evaluate(model, few, baselines=("clock",), cache=cache)
+    assert again.embeddings == ["clock", "carl"]
+    assert plain.rows == filled.rows == again.rows[len(plain.rows) :]
     assert len(kept) == 8
-    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    clock = evaluate(model, few, baselines=("clock",), cache=tmp_path)
-    assert clock.embeddings == ["clock", "carl"]
+    assert kept == {path: path.stat().st_mtime_ns for path in cache.iterdir()}
 
 
 def test_other_weights_and_other_looks_keep_their_own(few: Path, tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "no-order": ("full without order of clips", {"order": 0.0}),
 }
 
+STILL = ("chance", "frozen")
+"""Baselines that do not depend on a seed."""
+
 SHEET = "clips"
 
 
@@ -99,12 +102,13 @@ def bench_mcl(
     cells = []
     for seed in seeds:
         untrained = replace(base, seed=seed, data=replace(base.data, steps=0, epochs=0))
-        score = _Score(labels, "untrained", baselines=seed == seeds[0], show=show)
-        cells.append(Cell(f"untrained-{seed}", untrained, score))
+        still = STILL if seed == seeds[0] else ()
+        score = _Score(labels, "untrained", still, show)
+        cells.append(Cell(f"untrained-{seed}", untrained, (*still, score.row), score))
     for seed in seeds:
         for key, (row, changes) in variants.items():
             taught = replace(base, seed=seed, method=replace(base.method, **changes))
-            cells.append(Cell(f"{key}-{seed}", taught, _Score(labels, row, False, show)))
+            cells.append(Cell(f"{key}-{seed}", taught, (row,), _Score(labels, row, (), show)))
 
     command = ["marey", "bench", "mcl-ablation", str(labels), "--out", str(out), "--recipe", name]
     command += ["--seeds", *map(str, seeds)]
@@ -115,7 +119,7 @@ def bench_mcl(
         SHEET,
         "Mean ± standard deviation (n - 1) over n seeds",
         TITLES,
-        ["chance", "frozen", "untrained", *titles],
+        [*STILL, "untrained", *titles],
     )
     notes = (
         f"Trained without labels on {notes} ({len(unlabelled)}), with equal steps. Scored on "
@@ -123,7 +127,7 @@ def bench_mcl(
         + " SVM, linear, k-NN: accuracy; R@k: retrieval."
     )
     return run(
-        Bench(out, labels, unlabelled, cells, device_name, show),
+        Bench(out, labels, unlabelled, cells, device_name=device_name, show=show),
         [sheet],
         shlex.join(command),
         notes,
@@ -132,19 +136,19 @@ def bench_mcl(
 
 @dataclass(frozen=True)
 class _Score:
-    """Scores a network on the labels under the name of a row, perhaps with the baselines that do
-    not depend on a seed."""
+    """Scores a network on the labels, under the name of a row, and some baselines."""
 
     labels: Path
     row: str
-    baselines: bool
+    baselines: Sequence[str]
     show: bool
 
     def __call__(self, model: Model) -> tuple[Values, tuple[LeftOut, ...]]:
-        wanted = ("chance", "frozen") if self.baselines else ()
-        scores = evaluate_clips(model, self.labels, baselines=wanted, show=self.show)
+        scores = evaluate_clips(model, self.labels, baselines=self.baselines, show=self.show)
         rows = {
-            name if name in wanted else self.row: {m: scores.mean(name, m) for m in scores.metrics}
+            name if name in self.baselines else self.row: {
+                metric: scores.mean(name, metric) for metric in scores.metrics
+            }
             for name in scores.embeddings
         }
         return {SHEET: rows}, scores.left_out

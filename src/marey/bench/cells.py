@@ -13,7 +13,7 @@ import math
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,13 @@ class Cell:
     """One training and its scores.
 
     name: of its files, unique in the bench.
+    rows: that it adds to the tables.
     score: what the trained network adds to the tables, and the videos left out.
     """
 
     name: str
     recipe: Recipe
+    rows: Sequence[str]
     score: Callable[[Model], tuple[Values, tuple[LeftOut, ...]]]
 
 
@@ -74,12 +76,14 @@ class Bench:
 
     folder: for runs, scores and cache.
     labels: the table that networks are scored on; videos: what they are trained on.
+    protocol: settings of the scores.
     """
 
     folder: Path
     labels: Path
     videos: Manifest
     cells: Sequence[Cell]
+    protocol: Mapping[str, Any] = field(default_factory=dict)
     device_name: str = "auto"
     show: bool = False
 
@@ -129,17 +133,21 @@ class Bench:
             facts=facts(self.device_name),
         )
         plain = {"values": _each(values, _to_json), "settings": self._settings(cell)}
-        write_json(self._path(cell), vars(record) | plain)
+        data = vars(record) | plain
+        del data["seed"]  # it is in the settings
+        write_json(self._path(cell), data)
         return record
 
     def _kept(self, cell: Cell) -> Record | None:
+        """What was measured before; None where that is nothing, or lacks a row that a bench of
+        other recipes or seeds did not ask for."""
         path = self._path(cell)
         if not path.exists():
             return None
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             settings = data.pop("settings")
-            kept = Record(**data)
+            kept = Record(**data, seed=cell.recipe.seed)
             values = _each(kept.values, _from_json)
             left_out = tuple((name, reason) for name, reason in kept.left_out)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -149,7 +157,10 @@ class Bench:
                 f"{path} was measured with other settings or other labels; give another --out, or "
                 f"delete {self.folder}."
             )
-        return replace(kept, values=values, left_out=left_out)
+        if any(row not in rows for rows in values.values() for row in cell.rows):
+            return None
+        wanted = {table: {row: rows[row] for row in cell.rows} for table, rows in values.items()}
+        return replace(kept, values=wanted, left_out=left_out)
 
     def _path(self, cell: Cell) -> Path:
         return self.folder / "scores" / f"{cell.name}.json"
@@ -160,7 +171,8 @@ class Bench:
             labels = hashlib.sha256(self.labels.read_bytes()).hexdigest()[:24]
         except OSError as error:
             raise ManifestError(f"{self.labels} cannot be read; name a table.") from error
-        return json.loads(json.dumps({"recipe": to_dict(cell.recipe), "labels": labels}))
+        settings = {"recipe": to_dict(cell.recipe), "labels": labels, **self.protocol}
+        return json.loads(json.dumps(settings))
 
 
 def facts(device_name: str) -> dict[str, str]:

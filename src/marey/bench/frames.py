@@ -75,11 +75,11 @@ def bench_frames(
             recipe = replace(recipe, data=replace(recipe.data, steps=0, epochs=0))
             still = floor.still if seed == seeds[0] else {}  # these know no seed
             score = _Score(labels, out, f"untrained-{name}-{seed}", floor.row, still, stride, show)
-            cells.append(Cell(score.cell, recipe, score))
+            cells.append(Cell(score.cell, recipe, (floor.row, *still.values()), score))
     for seed in seeds:
         for name, recipe in chosen.items():
             score = _Score(labels, out, f"{name}-{seed}", name, {}, stride, show)
-            cells.append(Cell(score.cell, replace(recipe, seed=seed), score))
+            cells.append(Cell(score.cell, replace(recipe, seed=seed), (name,), score))
 
     rows = [f.still[kind] for kind in STILL for f in floors.values() if kind in f.still]
     rows += [floor.row for floor in floors.values()]
@@ -102,10 +102,9 @@ def bench_frames(
         f"Learned from the {len(videos)} labelled videos of the split `train` without their "
         "phases, one network for all actions; scored on the other splits per action, then "
         f"averaged. Views of {size} pixels. "
-        + (f"Told which videos show one action: {', '.join(told)}; " if told else "")
-        + "no other recipe is told anything."
+        + (f"Told which videos show one action: {', '.join(told)}." if told else "")
     )
-    bench = Bench(out, labels, videos, cells, device_name, show)
+    bench = Bench(out, labels, videos, cells, {"stride": stride}, device_name, show)
     return run(bench, sheets, shlex.join(command), notes)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from marey.bench.cells import Bench, Failure, Record
@@ -20,17 +20,18 @@ from marey.files import replacing, write_json
 
 @dataclass(frozen=True)
 class Spread:
-    """A number measured with several seeds; `sd` is the sample's (n - 1), nan for less than two."""
+    """A number measured with several seeds; `sd` is the sample's (n - 1), nan for less than two.
+    Where one of the seeds has no number, both are nan."""
 
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        return statistics.fmean(self.values) if self.values else math.nan
+        return float(np.mean(self.values)) if self.values else math.nan
 
     @property
     def sd(self) -> float:
-        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,8 @@ class Benched:
 
     def spread(self, sheet: str, row: str, metric: str) -> Spread:
         """A metric over all seeds that have it."""
-        found = [
-            record.values[sheet][row][metric]
-            for record in self.records
-            if metric in record.values.get(sheet, {}).get(row, {})
-        ]
-        return Spread(tuple(value for value in found if not math.isnan(value)))
+        rows = [record.values.get(sheet, {}).get(row, {}) for record in self.records]
+        return Spread(tuple(metrics[metric] for metrics in rows if metric in metrics))
 
     def grid(self, sheet: Sheet) -> Grid:
         rows, spreads = [], {}
@@ -146,11 +143,14 @@ def run(bench: Bench, sheets: Sequence[Sheet], command: str, notes: str) -> Benc
 
 
 def _json(spread: Spread) -> dict[str, Any]:
-    known = {"mean": spread.mean, "sd": spread.sd}
+    def plain(value: float) -> float | None:
+        return None if math.isnan(value) else value  # JSON has no nan
+
     return {
-        **{name: None if math.isnan(value) else value for name, value in known.items()},
+        "mean": plain(spread.mean),
+        "sd": plain(spread.sd),
         "n": len(spread.values),
-        "values": spread.values,
+        "values": [plain(value) for value in spread.values],
     }
 
 

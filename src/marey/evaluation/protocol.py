@@ -85,10 +85,11 @@ def evaluate(
         raise ConfigError(f"{model.run} embeds clips, not frames: its rows have no phases.")
     manifest = labels if isinstance(labels, Manifest) else Manifest.read(Path(labels))
     wanted = BASELINES if baselines is True else baselines or ()
-    untrained = build(replace(method.recipe, seed=method.recipe.seed + 1)).to(where).eval()
+    fresh = replace(method.recipe, seed=method.recipe.seed + 1)
+    untrained = build(fresh).to(where).eval() if wanted else None
     store = FeatureStore(Path(cache), method, where) if cache and method.cacheable else None
-    also = untrained if wanted and not method.cacheable else None
-    videos, left_out = _look(manifest, method, also, store, where, show)
+    untaught = None if method.cacheable else untrained
+    videos, left_out = _look(manifest, method, untaught, store, where, show)
 
     def by(network: Method, kind: str) -> Callable[[Labelled, slice], F32]:
         def embed(video: Labelled, part: slice) -> F32:
@@ -97,8 +98,13 @@ def evaluate(
 
         return embed
 
-    known = {"clock": _clock, "frozen": _frozen, "untrained": by(untrained, "untaught")}
-    embeddings = {name: embed for name, embed in known.items() if name in wanted}
+    embeddings: dict[str, Callable[[Labelled, slice], F32]] = {}
+    if "clock" in wanted:
+        embeddings["clock"] = _clock
+    if "frozen" in wanted:
+        embeddings["frozen"] = _frozen
+    if untrained is not None and "untrained" in wanted:
+        embeddings["untrained"] = by(untrained, "untaught")
     embeddings[method.recipe.method.name] = by(method, "features")
 
     rows: list[Row] = []
@@ -131,14 +137,14 @@ def labelled(manifest: Manifest) -> tuple[Entry, ...]:
 def _look(
     manifest: Manifest,
     method: Method,
-    untrained: Method | None,
+    untaught: Method | None,
     store: FeatureStore | None,
     where: torch.device,
     show: bool,
 ) -> tuple[list[Labelled], list[LeftOut]]:
     """Features of every video that has phase labels, each decoded once.
 
-    untrained: the method before training, where its features are others and wanted.
+    untaught: the method before training, where its features are others and wanted.
     store: of features that were extracted before.
     """
     entries = labelled(manifest)
@@ -153,8 +159,8 @@ def _look(
             try:
                 entry.phases(info.frames)  # raises where a label lies behind the last frame
                 features = store.of(info) if store else extract(method, info, where).half()
-                untaught = extract(untrained, info, where).half() if untrained else features
-                videos.append(Labelled(entry, features, untaught, part))
+                before = extract(untaught, info, where).half() if untaught else features
+                videos.append(Labelled(entry, features, before, part))
             except (VideoError, ManifestError) as error:
                 left_out.append((entry.name, str(error)))
             advance(note=entry.name)
