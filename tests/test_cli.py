@@ -29,6 +29,7 @@ def test_the_surface_is_frozen() -> None:
         "finetune",
         "motion",
         "prepare",
+        "reproduce",
         "doctor",
         "demo",
     ]

@@ -20,6 +20,7 @@ from marey.config import Recipe
 from marey.datasets import DATASETS
 from marey.errors import MareyError
 from marey.recipes import DEFAULT, RECIPES
+from marey.reproduction.studies import STUDIES, find
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -257,6 +258,47 @@ class Prepare:
 
 
 @dataclass(frozen=True)
+class Reproduce:
+    """Repeat a paper's table, from the data set on. The same command resumes."""
+
+    study: Annotated[Positional[str], tyro.conf.arg(metavar="|".join(STUDIES))]
+    data: Path
+    """Folder of the data set, in the layout in which it is distributed."""
+    out: Path
+    """Folder for everything that it makes; the table is table.md and table.json in it."""
+    seeds: tuple[int, ...] = (0,)
+    weights: str = ""
+    """File of the weights that the network starts from, or `random`."""
+    set: tuple[str, ...] = ()
+    """Settings other than the published ones, such as `data.epochs=3`; the table names them."""
+    trained: Path | None = None
+    """mcl-hmdb51: the --out of mcl-ucf101 or mcl-kinetics, whose networks are scored."""
+    tuning_epochs: int = 150
+    """Studies that fine-tune: for so many epochs; 0 = not at all."""
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from marey.reproduction.running import reproduce
+        from marey.reproduction.settings import changed
+
+        published = find(self.study).recipe
+        done = reproduce(
+            self.study,
+            self.data,
+            self.out,
+            seeds=self.seeds,
+            weights=self.weights,
+            recipe=changed(published(), self.set) if published and self.set else None,
+            trained=self.trained,
+            tuning_epochs=self.tuning_epochs,
+            device_name=self.device,
+            show=True,
+        )
+        _list_left_out(done.left_out)
+        _say(done.markdown)
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show what is installed, which accelerator there is, and which fast paths are on."""
 
@@ -294,6 +336,7 @@ COMMANDS: dict[str, type[Any]] = {
     "finetune": Finetune,
     "motion": Motion,
     "prepare": Prepare,
+    "reproduce": Reproduce,
     "doctor": Doctor,
     "demo": Demo,
 }
@@ -343,7 +386,7 @@ def _parse(name: str, rest: list[str]) -> Any:
 def _overview() -> str:
     lines = ["marey learns from unlabelled video where in an action every frame is.", ""]
     for name, command in COMMANDS.items():
-        lines.append(f"  marey {name:<8} {(command.__doc__ or '').splitlines()[0]}")
+        lines.append(f"  marey {name:<9} {(command.__doc__ or '').splitlines()[0]}")
     return "\n".join([*lines, "", "marey COMMAND --help shows every setting."])
 
 

@@ -25,7 +25,7 @@ from marey.manifest import Entry, Manifest
 from marey.methods import build
 from marey.methods.base import Method
 from marey.progress import bar
-from marey.types import F32, F64, I64
+from marey.types import F32, F64, I64, VideoInfo
 
 FRACTIONS = (0.1, 0.5, 1.0)
 NEIGHBOURS = (5, 10, 15)
@@ -74,27 +74,10 @@ def evaluate(
     Raises ManifestError where nothing is labelled, ConfigError for a run that embeds clips.
     """
     model = run if isinstance(run, Model) else Model(run)
-    method, where = model.method, model.device
-    if method.embeds != "frame":
-        raise ConfigError(f"{model.run} embeds clips, not frames: its rows have no phases.")
+    method, untrained = networks(model)
     manifest = labels if isinstance(labels, Manifest) else Manifest.read(Path(labels))
-    untrained = build(replace(method.recipe, seed=method.recipe.seed + 1)).to(where).eval()
-    videos, left_out = _look(manifest, method, untrained, where, show)
-
-    def by(network: Method, kind: str) -> Callable[[Labelled, slice], F32]:
-        def embed(video: Labelled, part: slice) -> F32:
-            rows = getattr(video, kind)[part].float()
-            return vectors(network, rows, np.arange(len(rows)), where)
-
-        return embed
-
-    embeddings: dict[str, Callable[[Labelled, slice], F32]] = {}
-    if baselines:
-        embeddings["clock"] = _clock
-        embeddings["frozen"] = _frozen
-        embeddings["untrained"] = by(untrained, "untaught")
-    embeddings[method.recipe.method.name] = by(method, "features")
-
+    videos, left_out = _look(manifest, method, untrained, model.device, show)
+    embeddings = by_name(method, untrained, model.device, baselines)
     rows: list[Row] = []
     actions = sorted({video.entry.action for video in videos})
     with bar("Scoring", len(embeddings) * len(actions) * 2, show) as advance:
@@ -105,6 +88,56 @@ def evaluate(
                     rows.append(Row(name, shifted, action, _score(group, embed, shifted, stride)))
                     advance(note=f"{name}, {action}")
     return Scores(tuple(rows), tuple(left_out), str(model.run), str(labels))
+
+
+Embedding = Callable[[Labelled, slice], F32]
+"""From a part of a video to (N, D) rows, which see nothing of the other parts."""
+
+
+def networks(model: Model) -> tuple[Method, Method]:
+    """The run's network, and the same with fresh weights behind the backbone.
+
+    Raises ConfigError for a run that embeds clips.
+    """
+    method = model.method
+    if method.embeds != "frame":
+        raise ConfigError(f"{model.run} embeds clips, not frames: its rows have no phases.")
+    fresh = replace(method.recipe, seed=method.recipe.seed + 1)
+    return method, build(fresh).to(model.device).eval()
+
+
+def by_name(
+    method: Method, untrained: Method, where: torch.device, baselines: bool = True
+) -> dict[str, Embedding]:
+    """The embeddings that are scored; the baselines first."""
+
+    def by(network: Method, kind: str) -> Embedding:
+        def embed(video: Labelled, part: slice) -> F32:
+            rows = getattr(video, kind)[part].float()
+            return vectors(network, rows, np.arange(len(rows)), where)
+
+        return embed
+
+    own: dict[str, Embedding] = {method.recipe.method.name: by(method, "features")}
+    if not baselines:
+        return own
+    return {"clock": _clock, "frozen": _frozen, "untrained": by(untrained, "untaught"), **own}
+
+
+def see_features(
+    entry: Entry,
+    info: VideoInfo,
+    part: slice,
+    method: Method,
+    untrained: Method,
+    where: torch.device,
+) -> Labelled:
+    """A labelled video with its features. Raises VideoError where it cannot be decoded."""
+    features = extract(method, info, where).half()
+    untaught = features
+    if not method.cacheable:
+        untaught = extract(untrained, info, where).half()
+    return Labelled(entry, features, untaught, part)
 
 
 def _look(
@@ -128,11 +161,7 @@ def _look(
             part = metrics.shift(info.frames, rng)
             try:
                 entry.phases(info.frames)  # raises where a label lies behind the last frame
-                features = extract(method, info, where).half()
-                untaught = features
-                if not method.cacheable:
-                    untaught = extract(untrained, info, where).half()
-                videos.append(Labelled(entry, features, untaught, part))
+                videos.append(see_features(entry, info, part, method, untrained, where))
             except (VideoError, ManifestError) as error:
                 left_out.append((entry.name, str(error)))
             advance(note=entry.name)
@@ -153,7 +182,7 @@ def _frozen(video: Labelled, part: slice) -> F32:
 
 def _score(
     group: Sequence[Labelled],
-    embed: Callable[[Labelled, slice], F32],
+    embed: Embedding,
     shifted: bool,
     stride: int,
 ) -> dict[str, float]:
