@@ -14,7 +14,7 @@ def test_the_exports_are_frozen() -> None:
     assert set(marey.__all__) == {
         "Alignment", "Embeddings", "Manifest", "MareyError", "Model", "align", "demo", "doctor",
         "embed", "embed_to", "evaluate", "evaluate_clips", "finetune", "motion_film", "precompute",
-        "prepare", "train",
+        "prepare", "reproduce", "train",
     }  # fmt: skip
 
 

@@ -30,6 +30,7 @@ def test_the_surface_is_frozen() -> None:
         "motion",
         "prepare",
         "bench",
+        "reproduce",
         "doctor",
         "demo",
     ]

@@ -186,7 +186,7 @@ def test_a_run_stands_beside_chance_frozen_and_untrained(
 
 
 def test_a_video_is_the_mean_over_clips_that_lie_evenly_over_it(
-    run: Path, coloured: Manifest, monkeypatch: pytest.MonkeyPatch
+    run: Path, coloured: Manifest
 ) -> None:
     seen = []
 
@@ -194,8 +194,7 @@ def test_a_video_is_the_mean_over_clips_that_lie_evenly_over_it(
         seen.append(np.concatenate([train, test]))
         return score_clips(train, known, test, asked)
 
-    monkeypatch.setattr(clips, "score_clips", remember)
-    evaluate_clips(run, coloured, clips=3, baselines=False)
+    evaluate_clips(run, coloured, clips=3, baselines=False, score=remember)
     for entry, vector in zip(coloured.entries[:18], seen[0], strict=True):
         frames = probe(entry.path).frames
         last = max(0, frames - LENGTH)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from marey.motion_view import motion_film
     from marey.pair import align
     from marey.precomputation import precompute
+    from marey.reproduction.running import reproduce
     from marey.training import train
     from marey.types import Alignment, Embeddings
 
@@ -48,6 +49,7 @@ _WHERE = {
     "motion_film": "motion_view",
     "precompute": "precomputation",
     "prepare": "datasets",
+    "reproduce": "reproduction.running",
     "train": "training",
 }
 
@@ -68,6 +70,7 @@ __all__ = [
     "motion_film",
     "precompute",
     "prepare",
+    "reproduce",
     "train",
 ]
 

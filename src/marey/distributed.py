@@ -31,6 +31,11 @@ class Rank:
         return self.rank == 0
 
 
+def is_first() -> bool:
+    """Whether this process writes and talks; true without torchrun. Needs no group."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def group(device: torch.device) -> Iterator[Rank]:
     """Joins the process group that torchrun announces, and leaves it at the end."""

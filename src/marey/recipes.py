@@ -21,6 +21,18 @@ from marey.config import (
     TcnConfig,
 )
 from marey.errors import ConfigError
+from marey.published_recipes import (
+    carl_finegym,
+    carl_kinetics,
+    carl_penn,
+    carl_pouring,
+    lav_penn,
+    mcl_kinetics,
+    mcl_ucf101,
+    sal_penn,
+    tcc_penn,
+    tcn_penn,
+)
 
 Encoder = EncoderConfig | ClipEncoderConfig
 
@@ -33,9 +45,8 @@ def carl() -> Recipe:
     """CARL as published (CVPR 2022): absolute positions, sequence contrast, Adam at 1e-4.
 
     Two departures, so that it runs anywhere: the backbone is EfficientNet-Lite0 with the ImageNet
-    weights its package ships, wholly frozen, and its features are cached. Give
-    `--encoder.backbone resnet50 --encoder.weights FILE --encoder.frozen layer3 --data.copies 0`
-    for the published encoder.
+    weights its package ships, wholly frozen, and its features are cached. The recipes named after
+    data sets, such as `carl_penn`, have the published encoder.
     """
     return Recipe(
         method=CarlConfig(frames=80),
@@ -138,35 +149,6 @@ def carl_tiny() -> Recipe:
     )
 
 
-def mcl_ucf101() -> Recipe:
-    """MCL as published on UCF101 (ICCV 2021): R(2+1)D-50, 200 epochs, 4 devices of 8 videos.
-
-    It starts from MoCo v2's ImageNet weights: `--encoder.weights FILE`.
-    """
-    return Recipe(
-        method=MclConfig(),
-        encoder=ClipEncoderConfig(),
-        augment=AugmentConfig(
-            area=(0.2, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1
-        ),
-        optimizer=OptimizerConfig(
-            name="sgd", lr=0.01, weight_decay=1e-4, momentum=0.9, warmup=5 / 200, clip=0
-        ),
-        data=DataConfig(videos=8, epochs=200, copies=0, shortest=64),
-    )
-
-
-def mcl_kinetics() -> Recipe:
-    """MCL as published on Kinetics-400: 400 epochs, flow over 4 frames, no order of clips."""
-    recipe = mcl_ucf101()
-    return replace(
-        recipe,
-        method=MclConfig(window=4, order=0.0),
-        optimizer=replace(recipe.optimizer, lr=0.02, warmup=5 / 400),
-        data=replace(recipe.data, epochs=400, shortest=1),
-    )
-
-
 def mcl() -> Recipe:
     """MCL for small machines: a small network from nothing, clips of 8 frames of 64 pixels.
 
@@ -234,6 +216,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "mcl": mcl,
     "mcl_ucf101": mcl_ucf101,
     "mcl_kinetics": mcl_kinetics,
+    "carl_penn": carl_penn,
+    "carl_pouring": carl_pouring,
+    "carl_finegym": carl_finegym,
+    "carl_kinetics": carl_kinetics,
+    "tcc_penn": tcc_penn,
+    "tcn_penn": tcn_penn,
+    "lav_penn": lav_penn,
+    "sal_penn": sal_penn,
     "carl_tiny": carl_tiny,
     "mcl_tiny": mcl_tiny,
     "tcc": tcc,

@@ -14,6 +14,7 @@ from marey.cli.answers import Device, list_left_out, say
 from marey.cli.benches import Bench
 from marey.config import Recipe
 from marey.datasets import DATASETS
+from marey.reproduction.studies import STUDIES, find
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,47 @@ class Prepare:
 
 
 @dataclass(frozen=True)
+class Reproduce:
+    """Repeat a paper's table, from the data set on. The same command resumes."""
+
+    study: Annotated[Positional[str], tyro.conf.arg(metavar="|".join(STUDIES))]
+    data: Path
+    """Folder of the data set, in the layout in which it is distributed."""
+    out: Path
+    """Folder for everything that it makes; the table is table.md and table.json in it."""
+    seeds: tuple[int, ...] = (0,)
+    weights: str = ""
+    """File of the weights that the network starts from, or `random`."""
+    set: tuple[str, ...] = ()
+    """Settings other than the published ones, such as `data.epochs=3`; the table names them."""
+    trained: Path | None = None
+    """mcl-hmdb51: the --out of mcl-ucf101 or mcl-kinetics, whose networks are scored."""
+    tuning_epochs: int = 150
+    """Studies that fine-tune: for so many epochs; 0 = not at all."""
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from marey.reproduction.running import reproduce
+        from marey.reproduction.settings import changed
+
+        published = find(self.study).recipe
+        done = reproduce(
+            self.study,
+            self.data,
+            self.out,
+            seeds=self.seeds,
+            weights=self.weights,
+            recipe=changed(published(), self.set) if published and self.set else None,
+            trained=self.trained,
+            tuning_epochs=self.tuning_epochs,
+            device_name=self.device,
+            show=True,
+        )
+        list_left_out(done.left_out)
+        say(done.markdown)
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show what is installed, which accelerator there is, and which fast paths are on."""
 
@@ -287,6 +329,7 @@ COMMANDS: dict[str, type[Any]] = {
     "motion": Motion,
     "prepare": Prepare,
     "bench": Bench,
+    "reproduce": Reproduce,
     "doctor": Doctor,
     "demo": Demo,
 }

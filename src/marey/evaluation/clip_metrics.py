@@ -24,6 +24,7 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from marey.errors import ShapeError
+from marey.evaluation.linear import linear_accuracy
 from marey.types import F64, I64, Bool
 
 Array = NDArray[np.floating[Any]]
@@ -79,6 +80,20 @@ def score_clips(
     found["knn"] = float((votes.argmax(1) == truth).mean())
     hits: Bool = y[order] == truth[:, None]
     return found | {f"r{k}": float(hits[:, :k].any(1).mean()) for k in RANKS}
+
+
+def score_linear(
+    train: Array, train_labels: Sequence[str], test: Array, test_labels: Sequence[str]
+) -> dict[str, float]:
+    """Of `score_clips` the linear layer alone, for corpora as large as Kinetics.
+
+    The layer is learned in small batches (`marey.evaluation.linear`), not to the last digit.
+    Raises ShapeError as `score_clips` does.
+    """
+    _check(train, train_labels)
+    _check(test, test_labels)
+    y, truth = _numbered(train_labels, test_labels)
+    return {"linear": linear_accuracy(train, y, test, truth)}
 
 
 def chance(train_labels: Sequence[str], test_labels: Sequence[str]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from marey.data import Corpus, LeftOut, decode_size, look, survey
@@ -41,6 +42,9 @@ TITLES |= {f"r{k}": f"R@{k}" for k in RANKS}
 BASELINES = ("chance", "frozen", "untrained")
 FROZEN = "efficientnet_lite0"
 FRAMES = 8  # that the frozen network looks at
+
+Scorer = Callable[[F32, Sequence[str], F32, Sequence[str]], dict[str, float]]
+"""From vectors and actions to learn from, and others to score, to metrics by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class ClipScores(Tabled):
 
     @property
     def metrics(self) -> list[str]:
-        return list(TITLES)
+        return [metric for metric in TITLES if all(metric in row.values for row in self.rows)]
 
     def mean(self, embedding: str, metric: str) -> float:
         """Mean of a metric over the folds."""
@@ -108,6 +112,8 @@ def evaluate_clips(
     clips: int = 20,
     baselines: bool | Collection[str] = True,
     folds: str = "",
+    splits: Sequence[str] = (),
+    score: Scorer = score_clips,
     show: bool = False,
 ) -> ClipScores:
     """Scores a run of clip embeddings on a table of labelled videos.
@@ -122,6 +128,9 @@ def evaluate_clips(
         clips: how many of a video, at most.
         baselines: also score chance, frozen and untrained; or some of these.
         folds: the column whose values are left out in turn, also where there is a split "train".
+        splits: instead, columns that are each read as `split` is, such as the three official
+            splits of a data set; a video whose cell is empty is not used in that one.
+        score: what is asked of the vectors, by default all of `score_clips`.
 
     Raises ManifestError where that leaves nothing to learn from or to score, ConfigError for a run
     that embeds frames.
@@ -132,7 +141,7 @@ def evaluate_clips(
         raise ConfigError(f"{model.run} embeds frames, not clips; see `marey.evaluate`.")
     manifest = labels if isinstance(labels, Manifest) else Manifest.read(Path(labels))
     entries = [entry for entry in manifest if entry.action]
-    divide(entries, folds)  # complains before the work begins
+    divide(entries, folds, splits)  # complains before the work begins
     corpus = survey(Manifest(tuple(entries)), show)
 
     wanted = BASELINES if baselines is True else baselines or ()
@@ -147,55 +156,75 @@ def evaluate_clips(
     entries = [entry for entry, _ in found]
     actions = [entry.action for entry in entries]
     rows: list[ClipRow] = []
-    divided = divide(entries, folds)
+    divided = divide(entries, folds, splits)
     embeddings = list(found[0][1])
     with bar("Scoring", len(divided) * len(embeddings), show) as advance:
-        for fold, train in divided.items():
+        for fold, (train, test) in divided.items():
             known = [a for a, is_train in zip(actions, train, strict=True) if is_train]
-            asked = [a for a, is_train in zip(actions, train, strict=True) if not is_train]
+            asked = [a for a, is_test in zip(actions, test, strict=True) if is_test]
             if "chance" in wanted:
                 rows.append(ClipRow("chance", fold, chance(known, asked)))
             for name in embeddings:
                 vectors = np.stack([of[name] for _, of in found])
-                values = score_clips(vectors[train], known, vectors[~train], asked)
+                values = score(vectors[train], known, vectors[test], asked)
                 rows.append(ClipRow(name, fold, values))
                 advance(note=name)
-    protocol = _protocol(divided, folds)
+    protocol = _protocol(divided, folds, splits)
     return ClipScores(tuple(rows), protocol, tuple(left_out), str(model.run), str(labels))
 
 
-def divide(entries: Sequence[Entry], column: str = "") -> dict[str, Bool]:
-    """Of each fold its name and which videos are learned from; the others are scored.
+Division = tuple[Bool, Bool]
+"""Which videos are learned from, and which are scored."""
 
-    column: as `folds` of `evaluate_clips`. Raises ManifestError where that cannot be.
+
+def divide(
+    entries: Sequence[Entry], column: str = "", columns: Sequence[str] = ()
+) -> dict[str, Division]:
+    """The divisions of the videos by their names: folds, or the splits of these columns.
+
+    column, columns: as `folds` and `splits` of `evaluate_clips`. Raises ManifestError where that
+    cannot be.
     """
-    splits = np.array([entry.split for entry in entries], dtype=str)
-    if not column and (splits == "train").any():
-        folds = {"": splits == "train"}
+
+    def cells(name: str) -> NDArray[np.str_]:
+        if name in ("", "split"):
+            return np.array([entry.split for entry in entries], dtype=str)
+        return np.array([entry.extra.get(name, "") for entry in entries], dtype=str)
+
+    splits = cells("split")
+    if columns:
+        of = {name: cells(name) for name in columns}
+        divided = {
+            name: (of[name] == "train", (of[name] != "train") & (of[name] != "")) for name in of
+        }
+    elif not column and (splits == "train").any():
+        divided = {"": (splits == "train", splits != "train")}
     else:
-        values = splits
-        if column not in ("", "split"):
-            values = np.array([entry.extra.get(column, "") for entry in entries], dtype=str)
-        folds = {str(value): values != value for value in np.unique(values)}
+        values = cells(column)
+        divided = {str(value): (values != value, values == value) for value in np.unique(values)}
     actions = np.array([entry.action for entry in entries], dtype=str)
-    if not folds or any(t.all() or len(np.unique(actions[t])) < 2 for t in folds.values()):
+    if not divided or any(
+        not test.any() or len(np.unique(actions[train])) < 2 for train, test in divided.values()
+    ):
         raise ManifestError(
             "The table must hold videos of at least two actions to learn from and others to score: "
             "in `split` the value `train` and another one, or several values of which each is left "
             f"out in turn (or such a column named by `folds`); it has {len(entries)} videos with "
             "an action."
         )
-    return folds
+    return divided
 
 
-def _protocol(folds: Mapping[str, Bool], column: str) -> str:
-    if len(folds) > 1:
+def _protocol(divided: Mapping[str, Division], column: str, columns: Sequence[str]) -> str:
+    train, test = next(iter(divided.values()))
+    if columns:
+        return f"Mean over {len(divided)} splits of {len(train)} videos: {', '.join(divided)}"
+    if len(divided) > 1:
         return (
-            f"Mean over {len(folds)} folds, in each of which one value of `{column or 'split'}` is "
-            f"left out of {len(next(iter(folds.values())))} videos and scored"
+            f"Mean over {len(divided)} folds, in each of which one value of `{column or 'split'}` "
+            f"is left out of {len(train)} videos and scored"
         )
-    (train,) = folds.values()
-    return f"Learned from {train.sum()} labelled videos, scored on {(~train).sum()} others"
+    return f"Learned from {train.sum()} labelled videos, scored on {test.sum()} others"
 
 
 class _Pictures:

@@ -26,7 +26,7 @@ from marey.manifest import Entry, Manifest
 from marey.methods import build
 from marey.methods.base import Method
 from marey.progress import bar
-from marey.types import F32, F64, I64
+from marey.types import F32, F64, I64, VideoInfo
 
 FRACTIONS = (0.1, 0.5, 1.0)
 NEIGHBOURS = (5, 10, 15)
@@ -80,33 +80,15 @@ def evaluate(
     StorageError where `cache` has no room.
     """
     model = run if isinstance(run, Model) else Model(run)
-    method, where = model.method, model.device
-    if method.embeds != "frame":
-        raise ConfigError(f"{model.run} embeds clips, not frames: its rows have no phases.")
+    method, untrained = networks(model)
     manifest = labels if isinstance(labels, Manifest) else Manifest.read(Path(labels))
     wanted = BASELINES if baselines is True else baselines or ()
-    fresh = replace(method.recipe, seed=method.recipe.seed + 1)
-    untrained = build(fresh).to(where).eval() if wanted else None
-    store = FeatureStore(Path(cache), method, where) if cache and method.cacheable else None
-    untaught = None if method.cacheable else untrained
-    videos, left_out = _look(manifest, method, untaught, store, where, show)
-
-    def by(network: Method, kind: str) -> Callable[[Labelled, slice], F32]:
-        def embed(video: Labelled, part: slice) -> F32:
-            rows = getattr(video, kind)[part].float()
-            return vectors(network, rows, np.arange(len(rows)), where)
-
-        return embed
-
-    embeddings: dict[str, Callable[[Labelled, slice], F32]] = {}
-    if "clock" in wanted:
-        embeddings["clock"] = _clock
-    if "frozen" in wanted:
-        embeddings["frozen"] = _frozen
-    if untrained is not None and "untrained" in wanted:
-        embeddings["untrained"] = by(untrained, "untaught")
-    embeddings[method.recipe.method.name] = by(method, "features")
-
+    store = None
+    if cache and method.cacheable:
+        store = FeatureStore(Path(cache), method, model.device)
+    untaught = untrained if wanted and not method.cacheable else None
+    videos, left_out = _look(manifest, method, untaught, store, model.device, show)
+    embeddings = by_name(method, untrained, model.device, wanted)
     rows: list[Row] = []
     actions = sorted({video.entry.action for video in videos})
     with bar("Scoring", len(embeddings) * len(actions) * 2, show) as advance:
@@ -117,6 +99,61 @@ def evaluate(
                     rows.append(Row(name, shifted, action, _score(group, embed, shifted, stride)))
                     advance(note=f"{name}, {action}")
     return Scores(tuple(rows), tuple(left_out), str(model.run), str(labels))
+
+
+Embedding = Callable[[Labelled, slice], F32]
+"""From a part of a video to (N, D) rows, which see nothing of the other parts."""
+
+
+def networks(model: Model) -> tuple[Method, Method]:
+    """The run's network, and the same with fresh weights behind the backbone.
+
+    Raises ConfigError for a run that embeds clips.
+    """
+    method = model.method
+    if method.embeds != "frame":
+        raise ConfigError(f"{model.run} embeds clips, not frames: its rows have no phases.")
+    fresh = replace(method.recipe, seed=method.recipe.seed + 1)
+    return method, build(fresh).to(model.device).eval()
+
+
+def by_name(
+    method: Method,
+    untrained: Method,
+    where: torch.device,
+    baselines: Collection[str] = BASELINES,
+) -> dict[str, Embedding]:
+    """The embeddings that are scored; the baselines first."""
+
+    def by(network: Method, kind: str) -> Embedding:
+        def embed(video: Labelled, part: slice) -> F32:
+            rows = getattr(video, kind)[part].float()
+            return vectors(network, rows, np.arange(len(rows)), where)
+
+        return embed
+
+    known = {"clock": _clock, "frozen": _frozen, "untrained": by(untrained, "untaught")}
+    found: dict[str, Embedding] = {name: known[name] for name in BASELINES if name in baselines}
+    return {**found, method.recipe.method.name: by(method, "features")}
+
+
+def see_features(
+    entry: Entry,
+    info: VideoInfo,
+    part: slice,
+    method: Method,
+    untaught: Method | None,
+    where: torch.device,
+    store: FeatureStore | None = None,
+) -> Labelled:
+    """A labelled video with its features. Raises VideoError where it cannot be decoded.
+
+    untaught: the method before training, where its features are others and wanted.
+    store: of features that were extracted before.
+    """
+    features = store.of(info) if store else extract(method, info, where).half()
+    before = extract(untaught, info, where).half() if untaught else features
+    return Labelled(entry, features, before, part)
 
 
 def labelled(manifest: Manifest) -> tuple[Entry, ...]:
@@ -142,11 +179,7 @@ def _look(
     where: torch.device,
     show: bool,
 ) -> tuple[list[Labelled], list[LeftOut]]:
-    """Features of every video that has phase labels, each decoded once.
-
-    untaught: the method before training, where its features are others and wanted.
-    store: of features that were extracted before.
-    """
+    """Features of every video that has phase labels, each decoded once."""
     entries = labelled(manifest)
     rng = np.random.default_rng(SHIFT_SEED)
     videos: list[Labelled] = []
@@ -158,9 +191,7 @@ def _look(
             part = metrics.shift(info.frames, rng)
             try:
                 entry.phases(info.frames)  # raises where a label lies behind the last frame
-                features = store.of(info) if store else extract(method, info, where).half()
-                before = extract(untaught, info, where).half() if untaught else features
-                videos.append(Labelled(entry, features, before, part))
+                videos.append(see_features(entry, info, part, method, untaught, where, store))
             except (VideoError, ManifestError) as error:
                 left_out.append((entry.name, str(error)))
             advance(note=entry.name)
@@ -181,7 +212,7 @@ def _frozen(video: Labelled, part: slice) -> F32:
 
 def _score(
     group: Sequence[Labelled],
-    embed: Callable[[Labelled, slice], F32],
+    embed: Embedding,
     shifted: bool,
     stride: int,
 ) -> dict[str, float]:

@@ -23,6 +23,7 @@ TITLES = {
     "ap15": "AP@15",
     "error_nearest": "err NN",
     "error_dtw": "err DTW",
+    "elements": "elements",
 }
 """Metrics by their short names in tables. Errors are in phases, less is better."""
 
@@ -49,6 +50,7 @@ class Scores(Tabled):
         "tau",
         "ap5",
         "error_dtw",
+        "elements",
     )
 
     rows: tuple[Row, ...]
