@@ -6,10 +6,7 @@ The server is one of the standard library on this machine; nothing here leaves i
 from __future__ import annotations
 
 import hashlib
-import re
-import sys
 import threading
-import types
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,7 +47,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         server = self.server
         assert isinstance(server, Server)
         asked = self.headers.get("Range", "")
@@ -183,48 +180,3 @@ def test_a_backbone_from_an_address(server: Server) -> None:
     assert torch.equal(network.get_submodule("conv1").weight, source.conv1.weight)
     with pytest.raises(CheckpointError, match=r"150 are missing \(cls_token, pos_embed"):
         build("vit_s16", f"{server.address}#sha256={digest}")
-
-
-def fake_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """`huggingface_hub` with a folder for a hub: owner/repo/revision/file."""
-    hub, errors = types.ModuleType("huggingface_hub"), types.ModuleType("huggingface_hub.errors")
-
-    def hf_hub_download(repo_id: str, filename: str, revision: str | None = None) -> str:
-        path = folder / repo_id / (revision or "main") / filename
-        if not path.is_file():
-            raise errors.HfHubHTTPError("404 Client Error.\n\nMore words.")
-        return str(path)
-
-    hub.hf_hub_download = hf_hub_download  # type: ignore[attr-defined]
-    for name in ("HfHubHTTPError", "HFValidationError", "LocalEntryNotFoundError"):
-        setattr(errors, name, type(name, (Exception,), {}))
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
-
-
-def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_hub(monkeypatch, tmp_path)
-    for at in ("main/a.pth", "main/deep/b.safetensors", "v2/a.pth"):
-        (tmp_path / "facebook" / "dino" / at).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "facebook" / "dino" / at).write_text(at)
-    for source, at in (
-        ("hf://facebook/dino/a.pth", "main/a.pth"),
-        ("hf://facebook/dino/deep/b.safetensors", "main/deep/b.safetensors"),
-        ("hf://facebook/dino@v2/a.pth", "v2/a.pth"),
-    ):
-        assert locate(source).read_text() == at
-    message = re.escape("hf://facebook/dino/c.pth cannot be had from the hub (404 Client Error.)")
-    with pytest.raises(CheckpointError, match=message):
-        locate("hf://facebook/dino/c.pth")
-
-
-@pytest.mark.parametrize("source", ["hf://", "hf://facebook", "hf://facebook/dino"])
-def test_addresses_on_the_hub_that_name_no_file(source: str) -> None:
-    with pytest.raises(ConfigError, match="write hf://owner/repo/file"):
-        locate(source)
-
-
-def test_the_hub_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ConfigError, match=r"pip install marey\[hub\]"):
-        locate("hf://facebook/dino/a.pth")

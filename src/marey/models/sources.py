@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from marey import __version__
+from marey import __version__, hub
 from marey.errors import CheckpointError, ConfigError
 from marey.files import storing
 from marey.progress import bar, console
@@ -43,7 +43,7 @@ def locate(source: str | Path) -> Path:
     """
     text = str(source)
     if text.startswith("hf://"):
-        return _from_hub(text)
+        return hub.fetch_file(text)
     if re.match(r"https?://", text):
         return _from_address(text)
     return Path(source)
@@ -123,26 +123,3 @@ def _write(answer: http.client.HTTPResponse, part: Path, have: int, total: int |
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _from_hub(text: str) -> Path:
-    parts = re.fullmatch(r"hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", text)
-    if parts is None:
-        raise ConfigError(f"{text} is no file on the hub; write hf://owner/repo/file.")
-    repo, revision, name = parts.groups()
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "The package for the Hugging Face hub is not installed; `pip install marey[hub]`."
-        ) from error
-    try:
-        return Path(hf_hub_download(repo, name, revision=revision))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{text} cannot be had from the hub ({reason}).") from error

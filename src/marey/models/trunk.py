@@ -83,7 +83,7 @@ class Trunk:
         Those of frozen stages are float32 without graph; trained stages run in one batch, in the
         caller's precision and with graph. Raises ShapeError for other shapes and for N = 0.
         """
-        if x.ndim != 4 or x.shape[1] != 3 or not len(x):
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] == 0:
             raise ShapeError(f"pictures must be (N, 3, H, W) with N > 0, not {tuple(x.shape)}")
         start, stop = self.backbone.frozen, max(self.keep) + 1
         needed = {i for i in self.keep if i < start} | ({start - 1} if stop > start > 0 else set())

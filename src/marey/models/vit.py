@@ -91,8 +91,8 @@ class _Block(nn.Module):
 class VisionTransformer(Backbone):
     """Stages `patches` and `blocks3`, `blocks6`, `blocks9`, `blocks12`, all of one stride.
 
-    What a stage hands on are the tokens of all patches and the class token; its map, as
-    `as_map` gives it, are the patches' tokens behind the network's last LayerNorm, whichever the stage, as
+    What a stage hands on are the tokens of all patches and the class token; its map, as `as_map`
+    gives it, are the patches' tokens behind the network's last LayerNorm, whichever the stage, as
     in DINO's own evaluations of several layers.
 
     Pictures may have any size that the patches fill; the positions, learned for `native` pixels,
@@ -146,8 +146,8 @@ class VisionTransformer(Backbone):
         return _in_rows(tokens, wide)
 
     def as_map(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(x[:, 1:])
-        return out.permute(0, 3, 1, 2)
+        out: Tensor = self.norm(x[:, 1:]).permute(0, 3, 1, 2)
+        return out
 
     def _tokens(self, pictures: Tensor) -> Tensor:
         high, wide = pictures.shape[-2:]
@@ -158,7 +158,7 @@ class VisionTransformer(Backbone):
             )
         patches = self.patch_embed.get_submodule("proj")(pictures).flatten(2).transpose(1, 2)
         place = self._places(high // self.patch, wide // self.patch)
-        first = self.cls_token.float().expand(len(patches), -1, -1)
+        first = self.cls_token.float().expand(patches.shape[0], -1, -1)
         return _in_rows(torch.cat((first, patches.float()), 1) + place, wide // self.patch)
 
     def _places(self, high: int, wide: int) -> Tensor:
@@ -184,8 +184,9 @@ class VisionTransformer(Backbone):
 
 def _in_rows(tokens: Tensor, wide: int) -> Tensor:
     """(N, 1 + h w, C) to (N, 1 + h, w, C)."""
-    fill = tokens.new_zeros(len(tokens), wide - 1, tokens.shape[2])
-    return torch.cat((tokens[:, :1], fill, tokens[:, 1:]), 1).unflatten(1, (-1, wide))
+    fill = tokens.new_zeros(tokens.shape[0], wide - 1, tokens.shape[2])
+    out: Tensor = torch.cat((tokens[:, :1], fill, tokens[:, 1:]), 1).unflatten(1, (-1, wide))
+    return out
 
 
 def vit_s16() -> VisionTransformer:

@@ -98,8 +98,8 @@ def load_into(
     Every weight of the module must be there with its shape. The prefix under which they stand
     (`module.encoder_q.` in MoCo, `online_backbone.module.` in BYOL, `backbone.`, none ...) is the
     one that fits most names; of a network and its slow copy (`encoder_k`, `target` ...) the network
-    is taken, of a student and its teacher the teacher. Classifiers and projection heads behind the backbone are left out, and so is what
-    stands elsewhere in the file.
+    is taken, of a student and its teacher the teacher. Classifiers and projection heads behind the
+    backbone are left out, and so is what stands elsewhere in the file.
 
     Args:
         source: the file, for messages.
