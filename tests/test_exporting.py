@@ -68,7 +68,9 @@ def test_copies_queues_and_heads_stay_behind(tmp_path: Path, kind: str) -> None:
     recipe = mcl_tiny()
     if kind == "classifier":
         assert isinstance(recipe.method, MclConfig)
-        recipe = replace(recipe, method=ClassifierConfig(recipe.method, ("jump", "run")))
+        recipe = replace(
+            recipe, method=ClassifierConfig(base=recipe.method, actions=("jump", "run"))
+        )
     run = written(tmp_path / "run", recipe)
     done = export_run(run, tmp_path / "out")
     names = set(checkpoint.load_tensors(tmp_path / "out" / "model.safetensors"))
@@ -96,7 +98,7 @@ def test_the_card_counts_and_names_nothing(tmp_path: Path) -> None:
     card, about = (folder / "README.md").read_text(), (folder / "run.json").read_text()
     for part in ("1,234 videos, 56,789 frames, 7 steps", "| carl | 0.123 |", "`lite0.pth`", "carl"):
         assert part in card
-    for secret in ("ada", "secret", "my-machine", str(tmp_path)):
+    for secret in ("/home", "secret", "my-machine", str(tmp_path)):
         assert secret not in card + about
     assert json.loads(about)["recipe"]["encoder"]["weights"] == "lite0.pth"
     assert card.startswith("---\nlibrary_name: marey\n")

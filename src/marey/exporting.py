@@ -138,14 +138,16 @@ with Marey {about["marey"]}.
 
 ## Use
 
-{_use(method, format)}
+{_use(method, format).strip()}
+
 ## Trained on
 
 {counts or "not recorded"}. Nothing else about the videos is kept here.
 
 ## Scores
 
-{scores or "None were given. `marey eval` makes them, beside baselines that know nothing."}
+{(scores or "None were given. `marey eval` makes them, beside baselines.").strip()}
+
 ## Recipe
 
 ```json
@@ -187,11 +189,14 @@ embedding.vectors  # one row of unit length for each span of time, embedding.sta
 
 def _terms(weights: str, about: Mapping[str, Any]) -> str:
     start = {
-        "package": "from EfficientNet-Lite0's ImageNet weights, Apache-2.0",
-        "random": "from random weights",
-    }.get(weights, f"from the weights `{about['recipe']['encoder']['weights']}`, whose terms hold")
+        "package": "starting from EfficientNet-Lite0's ImageNet weights, Apache-2.0",
+        "random": "starting from random weights",
+    }.get(
+        weights,
+        f"starting from the weights `{about['recipe']['encoder']['weights']}`, whose terms hold",
+    )
     return (
-        f"Marey is Apache-2.0; that says nothing of these weights. They were learned {start}, and\n"
-        "from the videos above, whose terms may hold too. Whoever shares them decides on a\n"
-        "license within those and writes it here."
+        f"Marey is Apache-2.0; that says nothing of these weights. They were learned, {start}, on\n"
+        "the videos above, whose terms may hold too. Whoever shares them decides on a license\n"
+        "within those and writes it here."
     )
