@@ -188,13 +188,11 @@ embedding.vectors  # one row of unit length for each span of time, embedding.sta
 
 
 def _terms(weights: str, about: Mapping[str, Any]) -> str:
+    name = about["recipe"]["encoder"]["weights"]
     start = {
         "package": "starting from EfficientNet-Lite0's ImageNet weights, Apache-2.0",
         "random": "starting from random weights",
-    }.get(
-        weights,
-        f"starting from the weights `{about['recipe']['encoder']['weights']}`, whose terms hold",
-    )
+    }.get(weights, f"starting from the weights `{name}`, whose terms hold")
     return (
         f"Marey is Apache-2.0; that says nothing of these weights. They were learned, {start}, on\n"
         "the videos above, whose terms may hold too. Whoever shares them decides on a license\n"
