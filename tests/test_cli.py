@@ -27,6 +27,7 @@ def test_the_surface_is_frozen() -> None:
         "align",
         "eval",
         "finetune",
+        "export",
         "motion",
         "prepare",
         "bench",

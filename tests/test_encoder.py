@@ -18,6 +18,8 @@ from marey.models.encoder import FrameEncoder
         ("efficientnet_lite0", "grid", 40 * 25 + 112 * 16),
         ("resnet18", "max", 512),
         ("resnet18", "grid", 128 * 25 + 256 * 16),
+        ("vit_s16", "max", 384),
+        ("vit_s16", "grid", 384 * (25 + 16)),
     ],
 )
 def test_width_is_what_comes_out(backbone: str, pool: str, width: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
+import sys
+import types
 from collections import OrderedDict
 from pathlib import Path
 
@@ -13,8 +16,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from marey.config import ClipEncoderConfig
 from marey.errors import CheckpointError, ConfigError
 from marey.models.backbone import build
+from marey.models.clip_encoder import ClipEncoder
+from marey.models.r2plus1d import r2plus1d_small
 from marey.models.resnet import resnet18
 from marey.models.weights import load_into, load_state
 
@@ -93,6 +99,79 @@ def test_reads_resnets_numbered_by_a_sequential(tmp_path: Path) -> None:
     }
     torch.save({"state_dict": state}, tmp_path / "byol.ckpt")
     assert equal(source, build("resnet18", tmp_path / "byol.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "besides"),
+    [
+        ("resnet18", "", ["fc.weight", "fc.bias"]),  # torchvision, timm
+        ("resnet50", "state_dict.module.encoder_q.", ["fc.0.weight", "fc.2.bias"]),  # MoCo v2
+        ("resnet18", "model.backbone.", ["projector.0.weight"]),  # SimCLR
+        ("vit_s16", "", []),  # DINO
+        ("vit_s16", "", ["head.weight", "head.bias"]),  # timm
+        ("dinov2_s14", "", ["mask_token"]),  # DINOv2
+    ],
+)
+def test_published_layouts(name: str, prefix: str, besides: list[str]) -> None:
+    source, target = build(name, "random"), build(name, "random")
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.add_(1)
+    state = under(prefix, source) | {prefix + more: torch.zeros(1, 384) for more in besides}
+    load_into(target, state, "file", target.other_names())
+    assert equal(source, target)
+
+
+def test_of_student_and_teacher_the_teacher_is_taken() -> None:
+    source, target = Tiny(), Tiny()
+    state = under("student.module.backbone.", Tiny()) | under("teacher.backbone.", source)
+    load_into(target, state | {"teacher.head.mlp.0.weight": torch.zeros(2)}, "dino_full.pth")
+    assert equal(source, target)
+
+
+@pytest.mark.parametrize("trained", [0, 1, 2])
+def test_reads_the_resnet_of_carls_release(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, trained: int
+) -> None:
+    """Its `backbone` numbers what `res_finetune` does not hold; settings lie beside in a class."""
+    source, state = resnet18(), {}
+    layers = ["layer1", "layer2", "layer3", "layer4"]
+    numbers = {"conv1": "0", "bn1": "1"} | {layer: str(4 + i) for i, layer in enumerate(layers)}
+    tail = {1: {"layer4": ""}, 2: {"layer3": "0.", "layer4": "1."}}.get(trained, {})
+    for name, value in source.state_dict().items():
+        first, rest = name.split(".", 1)
+        to = f"res_finetune.{tail[first]}" if first in tail else f"backbone.{numbers[first]}."
+        state[to + rest] = value
+    state["embed.video_emb.weight"] = state["ssl_projection.net.0.weight"] = torch.zeros(2, 2)
+    easydict = types.ModuleType("easydict")
+    easydict.EasyDict = type("EasyDict", (dict,), {"__module__": "easydict"})  # type: ignore[attr-defined]
+    settings = easydict.EasyDict(LOGDIR="logs", TRAIN=easydict.EasyDict(NUM_FRAMES=80))
+    settings.SSL = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "easydict", easydict)
+        torch.save(
+            {"epoch": 300, "model_state": state, "optimizer_state": {}, "cfg": settings},
+            tmp_path / "carl.pth",
+        )
+    assert equal(source, build("resnet18", tmp_path / "carl.pth"))
+    assert "its backbone alone was taken" in caplog.text
+
+
+def test_reads_the_network_of_mcls_release(tmp_path: Path) -> None:
+    source = r2plus1d_small()
+    head = {"module.nce_inter_head.mlp.0.weight": torch.zeros(2, 2)}
+    torch.save(
+        {
+            "opt": argparse.Namespace(alpha=0.999, dataset="ucf101"),
+            "model": under("module.backbone.", source) | head,
+            "model_ema": under("module.backbone.", r2plus1d_small()) | head,
+            "contrast": {"memory": torch.zeros(4, 2)},
+            "epoch": 200,
+        },
+        tmp_path / "current.pth",
+    )
+    config = ClipEncoderConfig(backbone="r2plus1d_small", weights=str(tmp_path / "current.pth"))
+    assert equal(source, ClipEncoder(config, heads=()).backbone)
 
 
 def test_old_files_need_not_count_their_steps() -> None:

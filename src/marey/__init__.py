@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from marey.errors import MareyError
     from marey.evaluation.clips import evaluate_clips
     from marey.evaluation.protocol import evaluate
+    from marey.exporting import export_run
     from marey.finetuning import finetune
     from marey.health import doctor
     from marey.manifest import Manifest
@@ -45,6 +46,7 @@ _WHERE = {
     "embed_to": "embedding",
     "evaluate": "evaluation.protocol",
     "evaluate_clips": "evaluation.clips",
+    "export_run": "exporting",
     "finetune": "finetuning",
     "motion_film": "motion_view",
     "precompute": "precomputation",
@@ -66,6 +68,7 @@ __all__ = [
     "embed_to",
     "evaluate",
     "evaluate_clips",
+    "export_run",
     "finetune",
     "motion_film",
     "precompute",

@@ -5,6 +5,9 @@ log.jsonl                     one line per logged step
 checkpoint/model.safetensors  the whole method, backbone included
 checkpoint/optimizer.safetensors, state.json    what a resumed training needs
 cache/                        features of frozen backbones, may be deleted
+
+A run that `marey.exporting` wrote has its `model.safetensors` beside run.json, which says that it
+is `exported`: it embeds like any other, but holds only what that needs, and cannot be resumed.
 """
 
 from __future__ import annotations
@@ -65,21 +68,33 @@ def read_recipe(folder: Path) -> Recipe:
     return from_dict(Recipe, read_run(folder)["recipe"])
 
 
+def weights_file(folder: Path) -> Path:
+    """The file with the weights of a run folder, or of an exported one; it need not be there."""
+    exported = folder / "model.safetensors"
+    if exported.is_file():
+        return exported
+    recover_folder(folder / "checkpoint")
+    return folder / "checkpoint" / "model.safetensors"
+
+
 def load_method(folder: Path, device: torch.device | None = None) -> Method:
     """The trained method of a run folder, in eval mode.
 
     Raises CheckpointError where there is no finished checkpoint or it does not fit the recipe.
     """
-    recipe = read_recipe(folder)
-    recover_folder(folder / "checkpoint")
-    state = load_tensors(folder / "checkpoint" / "model.safetensors")
+    run = read_run(folder)
+    recipe = from_dict(Recipe, run["recipe"])
+    path = weights_file(folder)
+    state = load_tensors(path)
     method = build(recipe, pretrained=False)
     missing, unexpected = method.load_state_dict(state, strict=False)
+    if run.get("exported"):
+        missing = [name for name in missing if name.startswith(method.exported)]
     wrong = [*missing, *unexpected]
     if wrong:
         raise CheckpointError(
-            f"{folder}/checkpoint/model.safetensors does not fit its recipe "
-            f"({len(wrong)} tensors missing or foreign, such as {wrong[0]}); train the run again."
+            f"{path} does not fit its recipe ({len(wrong)} tensors missing or foreign, such as "
+            f"{wrong[0]}); train or export the run again."
         )
     return method.to(device or torch.device("cpu")).eval()
 
@@ -112,8 +127,12 @@ def save(
 def resume(folder: Path, method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
     """Puts the last checkpoint back into place; returns its state, or None where there is none.
 
-    Raises CheckpointError where it is damaged or belongs to other settings.
+    Raises CheckpointError where it is damaged or belongs to other settings, and for an export.
     """
+    if read_run(folder).get("exported"):
+        raise CheckpointError(
+            f"{folder} is an export, without what a training needs to go on; give another --out."
+        )
     recover_folder(folder / "checkpoint")
     path = folder / "checkpoint"
     if not (path / "state.json").is_file():

@@ -47,13 +47,23 @@ class EncoderConfig:
     """From frames to embeddings: backbone, pooling, temporal transformer (CARL figure 2)."""
 
     name: Literal["frame"] = "frame"
-    backbone: Literal["efficientnet_lite0", "resnet18", "resnet50"] = "efficientnet_lite0"
+    backbone: Literal[
+        "efficientnet_lite0",
+        "resnet18",
+        "resnet50",
+        "vit_s16",
+        "vit_b16",
+        "dinov2_s14",
+        "dinov2_b14",
+    ] = "efficientnet_lite0"
     weights: str = "package"
-    """`package` (ImageNet weights shipped with efficientnet_lite0), `random`, or a weights file."""
+    """`package` (ImageNet weights shipped with efficientnet_lite0), `random`, or a weights file: a
+    path, `https://...#sha256=...`, or `hf://owner/repo/file` on the Hugging Face hub."""
     size: int = 224
     """Side of the square view, in pixels."""
     frozen: str = "all"
-    """Last backbone stage that is not trained (`layer3` in the paper), `all` or `none`."""
+    """Last backbone stage that is not trained (`layer3` in the paper, `blocks9` of a vision
+    transformer), `all` or `none`."""
     pool: Literal["max", "grid"] = "max"
     """`max` over space as published, or `grid`: a coarse grid of mid-level features."""
     hidden: int = 512
@@ -76,8 +86,9 @@ class ClipEncoderConfig:
     name: Literal["clip"] = "clip"
     backbone: Literal["r2plus1d_50", "r2plus1d_18", "r2plus1d_small"] = "r2plus1d_50"
     weights: str = "random"
-    """`random`, or a weights file: of R(2+1)D itself (such as a run's `model.safetensors`), or for
-    `r2plus1d_50` of an ImageNet ResNet-50, which is inflated."""
+    """`random`, or a weights file (a path, `https://...#sha256=...` or `hf://owner/repo/file`): of
+    R(2+1)D itself (such as a run's `model.safetensors`), or for `r2plus1d_50` of an ImageNet
+    ResNet-50, which is inflated."""
     size: int = 224
     """Side of the square view, in pixels."""
     hidden: int = 2048

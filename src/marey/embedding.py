@@ -98,7 +98,7 @@ def embed_to(
     about = {"method": model.method.recipe.method.name, "run": model.run.name}
     corpus = survey(manifest, show)
     model.method.expect(corpus.frames)
-    weights = model.run / "checkpoint" / "model.safetensors"
+    weights = checkpoint.weights_file(model.run)
     parts = out.with_name(f".{out.name}.{identity(weights)}.parts")
     left_out = list(corpus.left_out)
     kept: list[Path] = []

@@ -86,7 +86,7 @@ def finetune(
             f"to score; it has {len(labelled)} videos with an action, {len(learned)} of `train`."
         )
     known = survey(learned, show)
-    weights = run / "checkpoint" / "model.safetensors"
+    weights = checkpoint.weights_file(run)
     trained = train(
         learned,
         out,

@@ -174,6 +174,32 @@ class Finetune:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write a run as one folder to share, with a model card; to and from the Hugging Face hub."""
+
+    run_folder: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
+    """Run folder, or hf://owner/repo (extra `hub`)."""
+    out: Path
+    """Folder to write."""
+    format: Literal["folder", "torch", "onnx"] = "folder"
+    """`folder`: a run folder for Marey. `torch`, `onnx`: programs that run without Marey."""
+    scores: Path | None = None
+    """Scores for the card: what `marey eval ... --out scores.md` wrote."""
+    hub: str = ""
+    """Also upload it to this repository, owner/name; a new one is private."""
+
+    def run(self) -> None:
+        from marey.exporting import export_run
+        from marey.hub import push
+
+        done = export_run(self.run_folder, self.out, format=self.format, scores=self.scores)
+        say(f"{done.folder}: {done.megabytes:.1f} MB")
+        if self.hub:
+            push(done.folder, self.hub)
+            say(f"hf://{self.hub}")
+
+
+@dataclass(frozen=True)
 class Motion:
     """Show what moves in a video, and the clips and crops that motion-led learning would take."""
 
@@ -326,6 +352,7 @@ COMMANDS: dict[str, type[Any]] = {
     "align": Align,
     "eval": Eval,
     "finetune": Finetune,
+    "export": Export,
     "motion": Motion,
     "prepare": Prepare,
     "bench": Bench,

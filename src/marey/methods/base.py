@@ -27,10 +27,13 @@ class Method(nn.Module, ABC):
         crop: how a frame becomes the square that `features` sees at evaluation: squeezing the
             "whole" frame, or its "centre".
         embeds: what a row of the embedding stands for, a "frame" or a "clip".
+        exported: beginnings of the names of the weights that `features` and `encode` need; the
+            others (heads of the loss, slow copies, queues) are left out of an export.
     """
 
     crop: ClassVar[Literal["whole", "centre"]] = "whole"
     embeds: ClassVar[Literal["frame", "clip"]] = "frame"
+    exported: ClassVar[tuple[str, ...]] = ("",)
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -113,6 +116,8 @@ class FrameMethod(Method):
         train_rows: T, frames of a training view, to which absolute positions are stretched.
     """
 
+    exported: ClassVar[tuple[str, ...]] = ("encoder.",)
+
     def __init__(self, recipe: Recipe, *, train_rows: int) -> None:
         super().__init__(recipe)
         assert isinstance(recipe.encoder, EncoderConfig)
@@ -156,6 +161,7 @@ class ClipMethod(Method):
 
     crop = "centre"
     embeds = "clip"
+    exported: ClassVar[tuple[str, ...]] = ("encoder.backbone.",)
     encoder: ClipEncoder
 
     @property

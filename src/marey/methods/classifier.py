@@ -9,6 +9,7 @@ that its method had (heads, queues, slow copies) is left behind.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -36,6 +37,8 @@ class Classifier(ClipMethod):
     Attributes:
         actions: the names of the classes, in alphabetical order: `Batch.group` is a place in them.
     """
+
+    exported: ClassVar[tuple[str, ...]] = ("encoder.backbone.", "layer.")
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from marey.errors import ConfigError
+from marey.models.sources import locate
 from marey.models.weights import load_into, load_state
 
 if TYPE_CHECKING:
     from marey.models.trunk import Trunk
+
+
+_log = logging.getLogger(__name__)
 
 
 class Backbone(nn.Module, ABC):
@@ -40,7 +45,21 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def stage_modules(self, i: int) -> tuple[nn.Module, ...]:
-        """The submodules that stage i consists of."""
+        """The submodules that stage i consists of.
+
+        Parameters that belong to no submodule count as part of stage 0.
+        """
+
+    def as_map(self, x: Tensor) -> Tensor:
+        """The (N, C, h, w) map of features in a stage's output, which may hold more than that."""
+        return x
+
+    @property
+    def grid_stages(self) -> tuple[int, int]:
+        """Numbers of the middle stages that the encoder's `grid` pooling looks at, the finer one
+        first: the last ones of strides 8 and 16."""
+        last = {stride: i for i, stride in enumerate(self.stage_strides)}
+        return last[8], last[16]
 
     def other_names(self) -> list[Mapping[str, str]]:
         """Further spellings of all names of this network's weights in published files."""
@@ -77,31 +96,44 @@ def build(name: str, weights: str | Path = "package") -> Backbone:
     """The backbone of that name.
 
     Args:
-        name: "efficientnet_lite0", "resnet18" or "resnet50".
-        weights: "package" for those that an installed package brings along, "random", or a file
-            (see `marey.models.weights.load_state`).
+        name: "efficientnet_lite0", "resnet18", "resnet50", "vit_s16", "vit_b16", "dinov2_s14" or
+            "dinov2_b14".
+        weights: "package" for those that an installed package brings along, "random", or a file,
+            here or elsewhere (see `marey.models.sources.locate`, `marey.models.weights`).
 
     Raises ConfigError for other names, and where no package has weights of this backbone;
-    CheckpointError for a weights file that does not fit.
+    CheckpointError for a weights file that does not fit or cannot be had.
     """
     # they are subclasses of this module's Backbone, so not at the top
     from marey.models.efficientnet import EfficientNetLite0
     from marey.models.resnet import resnet18, resnet50
+    from marey.models.vit import dinov2_b14, dinov2_s14, vit_b16, vit_s16
 
     makers: dict[str, Callable[[], Backbone]] = {
         "efficientnet_lite0": EfficientNetLite0,
         "resnet18": resnet18,
         "resnet50": resnet50,
+        "vit_s16": vit_s16,
+        "vit_b16": vit_b16,
+        "dinov2_s14": dinov2_s14,
+        "dinov2_b14": dinov2_b14,
     }
     if name not in makers:
         raise ConfigError(f"There is no backbone {name!r}; there are {', '.join(makers)}.")
     backbone = makers[name]()
     if weights == "random":
         return backbone
-    path = backbone.packaged_weights() if weights == "package" else Path(weights)
+    path = backbone.packaged_weights() if weights == "package" else locate(weights)
     if path is None:
         raise ConfigError(f"No package brings weights of {name}; name a weights file, or `random`.")
-    load_into(backbone, load_state(path), path, backbone.other_names())
+    state = load_state(path)
+    load_into(backbone, state, path, backbone.other_names())
+    if any(name.endswith("embed.video_emb.weight") for name in state):
+        _log.warning(
+            "%s also holds the transformer of CARL's release, which is not Marey's (it has no "
+            "LayerNorm at its end, and other positions): its backbone alone was taken.",
+            path,
+        )
     return backbone
 
 
@@ -119,6 +151,8 @@ def freeze(backbone: Backbone, upto: str) -> int:
         raise ConfigError(f"There is no stage {upto!r}; there are {', '.join(names)}, all, none.")
     count = {"all": len(names), "none": 0}.get(upto)
     backbone.frozen = names.index(upto) + 1 if count is None else count
+    for parameter in backbone.parameters(recurse=False):
+        parameter.requires_grad_(not backbone.frozen)
     for i in range(len(names)):
         for module in backbone.stage_modules(i):
             module.requires_grad_(i >= backbone.frozen)

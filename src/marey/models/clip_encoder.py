@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +18,7 @@ from marey.models.r2plus1d import (
     r2plus1d_small,
 )
 from marey.models.resnet import resnet50
+from marey.models.sources import locate
 from marey.models.weights import load_into, load_state
 
 NETWORKS: dict[str, Callable[[], VideoNetwork]] = {
@@ -75,7 +75,7 @@ class ClipEncoder(nn.Module):
 
 
 def _load(backbone: VideoNetwork, config: ClipEncoderConfig) -> None:
-    path = Path(config.weights)
+    path = locate(config.weights)
     state = load_state(path)
     if any(weight.ndim == 5 for weight in state.values()):
         load_into(backbone, state, path)

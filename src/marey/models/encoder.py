@@ -10,8 +10,8 @@ from marey.config import EncoderConfig
 from marey.models.backbone import build, trunk
 from marey.models.heads import FrameHead
 
-GRID = ((8, 5), (16, 4))
-"""Pooling `grid`: of the last stage of these strides, so many cells by so many."""
+GRID = (5, 4)
+"""Pooling `grid`: of the backbone's two `grid_stages`, so many cells by so many."""
 
 
 class FrameEncoder(nn.Module):
@@ -28,12 +28,11 @@ class FrameEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = build(config.backbone, config.weights)
-        strides, channels = self.backbone.stage_strides, self.backbone.stage_channels
+        channels = self.backbone.stage_channels
         if config.pool == "grid":
-            last = {stride: i for i, stride in enumerate(strides)}
-            self.pooled = {last[stride]: cells for stride, cells in GRID}
+            self.pooled = dict(zip(self.backbone.grid_stages, GRID, strict=True))
         else:
-            self.pooled = {len(strides) - 1: 1}
+            self.pooled = {len(channels) - 1: 1}
         self.width = sum(channels[i] * cells**2 for i, cells in self.pooled.items())
         self.trunk = trunk(self.backbone, config.frozen, keep=tuple(self.pooled))
         self.trains_backbone = any(p.requires_grad for p in self.backbone.parameters())
@@ -47,7 +46,8 @@ class FrameEncoder(nn.Module):
         """(N, 3, H, W) normalised pixels to (N, F) features, pooled over space.
 
         `max` over all of it, as published; `grid` keeps where things are: means over the cells of
-        a coarse grid of the stages with stride 8 and 16.
+        a coarse grid of two middle stages: those with stride 8 and 16, or of a vision transformer,
+        whose stages have one stride, those at half and three quarters of its depth.
         """
         maps = self.trunk(pixels)
         parts = []

@@ -105,14 +105,18 @@ class ResNet(Backbone):
         return out
 
     def other_names(self) -> list[Mapping[str, str]]:
-        """The numbering of those who put the layers into one Sequential, as Lightly's BYOL."""
+        """The numbering of those who put the layers into one Sequential, as Lightly's BYOL, and of
+        CARL's release, which calls the trained ones of them `res_finetune`."""
         numbers = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5"}
         numbers |= {"layer3": "6", "layer4": "7"}
-        names = {}
-        for name in self.state_dict():
-            first, rest = name.split(".", 1)
-            names[name] = f"{numbers[first]}.{rest}"
-        return [names]
+        frozen = {kind: f"backbone.{number}" for kind, number in numbers.items()}
+        four = frozen | {"layer4": "res_finetune"}
+        three = frozen | {"layer3": "res_finetune.0", "layer4": "res_finetune.1"}
+        split = [(name, *name.split(".", 1)) for name in self.state_dict()]
+        return [
+            {name: f"{firsts[first]}.{rest}" for name, first, rest in split}
+            for firsts in (numbers, four, three)
+        ]
 
 
 def resnet18() -> ResNet:

@@ -20,8 +20,9 @@ def stretched_sinusoids(rows: int, width: int, train_rows: int) -> Tensor:
     (Chen et al., CVPR 2022, section 3.2): so the network is told which share of the video has
     passed. See `docs/clock.md` for what that does to scores.
     """
-    stretch = (train_rows - 1) / (rows - 1) if rows > 1 else 0.0
-    at = torch.arange(rows, dtype=torch.float64) * stretch
+    at = torch.arange(rows, dtype=torch.float64)
+    # without a branch for a single row, so that one exported graph takes any number of them
+    at = at * ((train_rows - 1) / at[-1:].clamp(min=1))
     rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angle = at[:, None] * rate
     return torch.stack((angle.sin(), angle.cos()), -1).flatten(1).float()

@@ -78,12 +78,12 @@ class Trunk:
         self._expected = images
 
     def __call__(self, x: Tensor) -> dict[int, Tensor]:
-        """(N, 3, H, W) normalised pictures to the outputs of the kept stages, by number.
+        """(N, 3, H, W) normalised pictures to the maps of the kept stages, by number.
 
         Those of frozen stages are float32 without graph; trained stages run in one batch, in the
         caller's precision and with graph. Raises ShapeError for other shapes and for N = 0.
         """
-        if x.ndim != 4 or x.shape[1] != 3 or not len(x):
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] == 0:
             raise ShapeError(f"pictures must be (N, 3, H, W) with N > 0, not {tuple(x.shape)}")
         start, stop = self.backbone.frozen, max(self.keep) + 1
         needed = {i for i in self.keep if i < start} | ({start - 1} if stop > start > 0 else set())
@@ -91,7 +91,7 @@ class Trunk:
         if stop > start:
             rest = self.backbone(maps.get(start - 1, x), start, stop)
             maps |= dict(enumerate(rest, start))
-        return {i: maps[i] for i in self.keep}
+        return {i: self.backbone.as_map(maps[i]) for i in self.keep}
 
     def _frozen(self, x: Tensor, needed: tuple[int, ...]) -> dict[int, Tensor]:
         # whatever mode the caller is in, so that compiled code is compiled once
@@ -111,7 +111,9 @@ class Trunk:
     ) -> Callable[[Tensor], tuple[Tensor, ...]]:
         """The fastest way at hand for batches like this one."""
         frozen = [m for i in range(needed[-1] + 1) for m in self.backbone.stage_modules(i)]
-        weights = [(p.data_ptr(), p._version) for m in frozen for p in m.parameters()]
+        used = [*self.backbone.parameters(recurse=False)]
+        used += [p for m in frozen for p in m.parameters()]
+        weights = [(p.data_ptr(), p._version) for p in used]
         source = (needed, batch.device, weights)
         if self._eager is None or source != self._source:
             dtype = device.precision(batch.device, self._precision)

@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,36 @@ from torch import Tensor, nn
 
 from marey.errors import CheckpointError
 
-_HEADS = ("fc", "_fc", "classifier", "head", "projector", "projection_head", "prototypes")
+_HEADS = (
+    *("fc", "_fc", "classifier", "head", "projector", "projection_head", "prototypes"),
+    *("pre_logits", "mask_token"),  # of vision transformers
+    *("embed", "ssl_projection"),  # of CARL's release
+)
 """What sits behind a published backbone, has no place here and is left out without complaint."""
 
-_COPY = re.compile(r"(?:^|[._])(?:encoder_k|target|momentum|teacher|ema|slow)[._]")
-"""In a prefix: this network is the slow copy of another one in the same file."""
+_COPY = re.compile(r"(?:^|[._])(?:encoder_k|target|momentum|student|ema|slow)[._]")
+"""In a prefix: this network is the slow copy of another one in the same file, or the student of
+which DINO's authors publish and evaluate the teacher."""
+
+
+class _Settings:
+    """Stands in for the classes in which released checkpoints keep their settings."""
+
+    def __new__(cls) -> OrderedDict[str, Any]:  # type: ignore[misc]
+        return OrderedDict()  # which the safe reader fills, as it would no class of ours
+
+
+# the classes that the file names are not even imported
+_SETTINGS: list[Any] = [(_Settings, "argparse.Namespace"), (_Settings, "easydict.EasyDict")]
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a weights file by name, on the CPU.
 
     Reads `.safetensors`, and PyTorch's own files (`.pth`, `.pt`, `.tar`, ...) as long as they hold
-    nothing but plain data: no code in the file is ever run. Dictionaries within dictionaries become
-    one, their names joined with dots ({"state_dict": {"fc.bias": ...}} gives "state_dict.fc.bias");
-    what is not a tensor is left out.
+    nothing but plain data, and settings as `argparse` and EasyDict keep them: no code in the file
+    is ever run. Dictionaries within dictionaries become one, their names joined with dots
+    ({"state_dict": {"fc.bias": ...}} gives "state_dict.fc.bias"); what is not a tensor is left out.
 
     Raises CheckpointError for a file that is missing, damaged, unsafe, or without tensors.
     """
@@ -45,7 +62,8 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             # of a pickle that is not PyTorch's own; the error that follows says it better
             warnings.filterwarnings("ignore", "Detected pickle protocol")
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            with torch.serialization.safe_globals(_SETTINGS):
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is not a weights file, or holds objects besides tensors, which could run code "
@@ -80,8 +98,8 @@ def load_into(
     Every weight of the module must be there with its shape. The prefix under which they stand
     (`module.encoder_q.` in MoCo, `online_backbone.module.` in BYOL, `backbone.`, none ...) is the
     one that fits most names; of a network and its slow copy (`encoder_k`, `target` ...) the network
-    is taken. Classifiers and projection heads behind the backbone are left out, and so is what
-    stands elsewhere in the file.
+    is taken, of a student and its teacher the teacher. Classifiers and projection heads behind the
+    backbone are left out, and so is what stands elsewhere in the file.
 
     Args:
         source: the file, for messages.
