@@ -19,6 +19,15 @@ if os.environ.get("CI"):
 REFERENCE = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _eager() -> None:
+    """Whether compiling pays is measured; on a loaded machine it might seem to, and the features
+    of one test would then not be those of the next."""
+    from marey.models import trunk
+
+    trunk._COMPILING_PAYS = float("inf")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of reference data (`golden/`, `data/`) beside the checkout; skips where absent."""

@@ -176,13 +176,16 @@ def mcl() -> Recipe:
 
 
 def mcl_tiny() -> Recipe:
-    """`mcl` small enough to learn a few dozen little videos in less than a minute."""
+    """`mcl` small enough to learn some dozens of very small videos in less than a minute."""
     recipe = mcl()
     return replace(
         recipe,
-        method=MclConfig(length=8, stride=1, every=4, window=4, queue=256, momentum=0.9),
+        method=MclConfig(
+            length=8, stride=1, every=4, window=4, queue=96, momentum=0.99, spatiotemporal=2.0
+        ),
         encoder=_with(recipe.encoder, size=48, hidden=64, dimension=32),
-        data=replace(recipe.data, videos=8, steps=60),
+        optimizer=replace(recipe.optimizer, lr=1e-3),
+        data=replace(recipe.data, steps=200),
     )
 
 
