@@ -361,3 +361,14 @@ def test_accumulated_steps_see_the_videos_of_one_large_step(
         data = replace(recipe.data, videos=videos, accumulate=accumulate)
         train(few, tmp_path / f"run{videos}", replace(recipe, data=data))
     assert seen[:2] == [seen[2] + seen[3], seen[4] + seen[5]]
+
+
+def test_seeds_share_features_unless_the_backbone_is_theirs(few: Manifest, tmp_path: Path) -> None:
+    recipe = short(carl_tiny(), steps=1)
+    fresh = replace(recipe, encoder=replace(recipe.encoder, weights="random"))
+    for name, given in (("packaged", recipe), ("fresh", fresh)):
+        for seed in (0, 1):
+            cache, run = tmp_path / name, tmp_path / f"{name}{seed}"
+            train(few, run, replace(given, seed=seed), cache=cache)
+    assert len(list((tmp_path / "packaged").iterdir())) == 1
+    assert len(list((tmp_path / "fresh").iterdir())) == 2

@@ -50,12 +50,14 @@ class FeatureCache:
         self.done = np.memmap(self.folder / "done.u8", np.uint8, "r+", shape=(len(corpus),))
 
     def _fingerprint(self) -> str:
-        """Names the folder by all that the features depend on; not by the seed, so that trainings
-        of several seeds share them."""
+        """Names the folder by all that the features depend on; by the seed only where it makes the
+        backbone, so that trainings of several seeds share them."""
         recipe = to_dict(self.recipe)
         files = [(str(e.path.resolve()), e.path.stat().st_mtime_ns) for e in self.corpus.entries]
         encoder = {k: recipe["encoder"].get(k) for k in ("backbone", "weights", "size", "pool")}
         parts = [encoder, recipe["augment"], recipe["data"]["copies"], files]
+        if encoder["weights"] == "random":
+            parts.append(self.recipe.seed)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def _allocate(self) -> None:
