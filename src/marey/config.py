@@ -222,6 +222,9 @@ class SalConfig:
     """Share of tuples that are in order."""
 
 
+FrameMethodConfig = CarlConfig | TccConfig | TcnConfig | LavConfig | SalConfig
+"""Methods that embed frames; each has `frames`, T of a view."""
+
 ClipMethodConfig = MclConfig
 """Methods that embed clips."""
 
@@ -238,9 +241,7 @@ class ClassifierConfig:
     dropout: float = 0.5
 
 
-MethodConfig = (
-    CarlConfig | MclConfig | TccConfig | TcnConfig | LavConfig | SalConfig | ClassifierConfig
-)
+MethodConfig = FrameMethodConfig | ClipMethodConfig | ClassifierConfig
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ LeftOut = tuple[str, str]
 """A video's name and the sentence that says why it is not used."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Corpus:
     """The videos of a manifest that can be read, and those that cannot, with the reason."""
 
@@ -41,12 +42,12 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.entries)
 
-    @property
+    @cached_property
     def actions(self) -> list[str]:
         """The actions that the videos are known to show, in alphabetical order."""
         return sorted({entry.action for entry in self.entries} - {""})
 
-    @property
+    @cached_property  # every step asks for it
     def groups(self) -> I64:
         """(videos,) position of each video's action among `actions`, -1 where it is not known."""
         place = {action: i for i, action in enumerate(self.actions)}

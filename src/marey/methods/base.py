@@ -13,7 +13,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from marey.config import EncoderConfig, Recipe
+from marey.config import EncoderConfig, FrameMethodConfig, Recipe
 from marey.models.clip_encoder import ClipEncoder
 from marey.models.encoder import FrameEncoder
 from marey.motion import MotionMaps, MotionSettings
@@ -110,18 +110,16 @@ def spread(places: int, count: int | None) -> I64:
 
 
 class FrameMethod(Method):
-    """A method whose rows are frames: backbone, temporal transformer, one embedding per frame.
-
-    Args:
-        train_rows: T, frames of a training view, to which absolute positions are stretched.
-    """
+    """A method whose rows are frames: backbone, temporal transformer, one embedding per frame."""
 
     exported: ClassVar[tuple[str, ...]] = ("encoder.",)
 
-    def __init__(self, recipe: Recipe, *, train_rows: int) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         assert isinstance(recipe.encoder, EncoderConfig)
-        self.encoder = FrameEncoder(recipe.encoder, train_rows)
+        assert isinstance(recipe.method, FrameMethodConfig)
+        # absolute positions are stretched to the frames of a training view
+        self.encoder = FrameEncoder(recipe.encoder, recipe.method.frames)
 
     @property
     def cacheable(self) -> bool:

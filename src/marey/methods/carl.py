@@ -31,7 +31,7 @@ class Carl(FrameMethod):
     """Sequence contrast of two views of one video against a Gaussian of time distance."""
 
     def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe, train_rows=settings(recipe).frames)
+        super().__init__(recipe)
         self.projection = ProjectionHead(recipe.encoder.dimension)
 
     @classmethod

@@ -36,9 +36,6 @@ class Lav(FrameMethod):
     `forward` raises ConfigError for a batch without two videos of one action.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe, train_rows=settings(recipe).frames)
-
     @classmethod
     def views(
         cls,

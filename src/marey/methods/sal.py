@@ -34,7 +34,7 @@ class Sal(FrameMethod):
     """Verification of the order of three frames; one view of each video."""
 
     def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe, train_rows=settings(recipe).frames)
+        super().__init__(recipe)
         self.classifier = nn.Sequential(
             nn.Linear(3 * recipe.encoder.dimension, 128),
             nn.ReLU(),

@@ -30,9 +30,6 @@ def settings(recipe: Recipe) -> TcnConfig:
 class Tcn(FrameMethod):
     """N-pairs of neighbouring frames; one view of each video."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe, train_rows=settings(recipe).frames)
-
     @classmethod
     def views(
         cls,
