@@ -135,6 +135,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [*dict.fromkeys(row["stage"] for row in data["rows"])] == ["decode", "search"]
     assert all(row["ratio"] > 0 for row in data["rows"])
     assert {"commit", "processor", "torch", "threads", "device"} <= set(data["facts"])
+    assert float(data["facts"]["cores had on average"]) > 0
     assert data["command"].endswith("--only search decode --quick")
     with pytest.raises(ConfigError, match="no stage 'decoding'; there are decode, motion"):
         speed.bench_speed(tmp_path, only=["decoding"])

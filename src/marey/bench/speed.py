@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -72,9 +73,15 @@ def run(
 
     A stage that fails has a row that says why, and the others go on.
     """
-    where, found = device.pick(device_name), conditions(device_name)
+    where, about = device.pick(device_name), conditions(device_name)
     rows: list[Row] = []
-    result = Speeds((), found, command)
+    started, worked = time.perf_counter(), time.process_time()
+
+    def so_far() -> Speeds:
+        # far below the number of threads where others have the processor
+        used = (time.process_time() - worked) / (time.perf_counter() - started)
+        return Speeds(tuple(rows), about | {"cores had on average": f"{used:.2f}"}, command)
+
     with tempfile.TemporaryDirectory(prefix="marey-speed-") as folder:
         desk = Desk(Path(folder), where, quick)
         for name, stage in stages.items():
@@ -83,9 +90,8 @@ def run(
                     if show:
                         console.print(f"{name}: {one.what}", markup=False, highlight=False)
                     rows += measure(one) if isinstance(one, Case) else [one]
-                    Speeds(tuple(rows), found, command).write(out)
+                    so_far().write(out)
             except MareyError as error:
                 rows.append(Row(name, "failed", "", note=str(error)))
-            result = Speeds(tuple(rows), found, command)
-            result.write(out)
-    return result
+            so_far().write(out)
+    return so_far()
