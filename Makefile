@@ -22,6 +22,9 @@ check: setup  ## style, types and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: setup  ## every stage against its floor and the usual way: speed/speed.md, minutes
+	$(BIN)/python benchmarks/run.py --out speed
+
 format: setup  ## put the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -41,4 +44,4 @@ $(DOCS): $(STAMP)
 	touch $(DOCS)
 
 clean:  ## remove what make made
-	rm -rf $(VENV) demo site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo speed site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,120 +1,38 @@
-"""Motion maps from cheap flow against those from TV-L1: time, agreement, and bytes on disk.
+"""Optical flow for the motion maps, and the maps, against TV-L1.
 
-    python benchmarks/motion.py videos --count 12 --frames 100
+    python benchmarks/motion.py
 
-Needs opencv-contrib-python-headless, which does not live beside opencv-python-headless: give it an
-environment of its own, with av and scipy, and `PYTHONPATH=src`.
+TV-L1 needs opencv-contrib-python-headless, which does not live beside opencv-python-headless; in an
+environment without it that row says so. `motion_agreement.py` measures what the speed costs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import tempfile
-import time
-from pathlib import Path
-from statistics import median
-from typing import Any
-
 import cv2
-import numpy as np
-from scipy.stats import spearmanr
 
-from marey.flow import flow
-from marey.motion import MotionMaps, motion_maps
+import harness
+from baselines.tvl1_flow import tvl1_flow
+from marey.bench import speed_pictures
+from marey.bench.speed_cases import Desk, Measured, Row
 from marey.types import Frames
-from marey.video import probe, read
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from baselines.tvl1_flow import tvl1_flow, tvl1_maps
-
-ENGINES = ("farneback", "dis", "difference")
-TIMED = 4  # pairs of TV-L1 between two turns of the others
+PAIRS = 4  # of TV-L1, a quarter of a second each
 
 
-def run(videos: Path, count: int = 12, frames: int = 100, seed: int = 0) -> dict[str, Any]:
-    """One row per engine, over the first `frames` frames of `count` videos.
-
-    Spearman's rho with TV-L1 of all cells of the 7x7 frame maps and of all clip scores: `pooled`
-    over the videos, and `mean` of each video's own. `speedup` is the median over videos of the
-    time of a TV-L1 pair over that of ours, from RGB frames in memory at the file's size to flow,
-    on one thread, the two taking turns; `maps_ms` is what the maps add to a pair.
-    """
-    cv2.setNumThreads(1)
-    files = sorted(videos.rglob("*.mp4"))
-    chosen = np.random.default_rng(seed).permutation(len(files))
-    samples = []
-    for i in chosen:
-        info = probe(files[i])
-        if info.frames >= 40:  # so that there are clips to rank
-            samples.append(_measure(read(files[i], np.arange(min(frames, info.frames)))))
-        if len(samples) == count:
-            break
-    rows = {engine: _row(engine, samples) for engine in ENGINES}
-    return {"videos": len(samples), "frames": frames, "engines": rows}
-
-
-def _measure(clip: Frames) -> dict[str, Any]:
-    """Of one video: reference maps, and for each engine its maps and times in seconds."""
-    fields, reference = [], []
-    ours: dict[str, list[float]] = {engine: [] for engine in ENGINES}
-    for start in range(0, len(clip) - 1, TIMED):
-        part = clip.pixels[start : start + TIMED + 1]
-        begin = time.perf_counter()
-        fields.append(tvl1_flow(part))
-        reference.append((time.perf_counter() - begin) / len(fields[-1]))
-        index = np.arange(len(part))
-        for engine in ENGINES:
-            begin = time.perf_counter()
-            list(flow([Frames(part, index, index / 25)], engine))
-            ours[engine].append((time.perf_counter() - begin) / len(fields[-1]))
-    result: dict[str, Any] = {"tvl1": tvl1_maps(np.concatenate(fields))}
-    for engine in ENGINES:
-        flows = list(flow([clip], engine))
-        begin = time.perf_counter()
-        maps = motion_maps(flows)
-        seconds = (time.perf_counter() - begin) / len(clip)
-        result[engine] = (maps, median(reference) / median(ours[engine]), ours[engine], seconds)
-    return result
-
-
-def _row(engine: str, samples: list[dict[str, Any]]) -> dict[str, float]:
-    cells, scores, bytes_a_frame = [], [], []
-    for sample in samples:
-        maps: MotionMaps = sample[engine][0]
-        reference_maps, reference_scores = sample["tvl1"]
-        cells.append((reference_maps.ravel(), maps.maps[:-1].astype(np.float64).ravel()))
-        scores.append((reference_scores, maps.scores[: len(reference_scores)]))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "maps.npz"
-            maps.save(path)
-            bytes_a_frame.append(path.stat().st_size / maps.frames)
-    return {
-        "maps_pooled": _rho(*map(np.concatenate, zip(*cells, strict=True))),
-        "maps_mean": float(np.mean([_rho(*pair) for pair in cells])),
-        "scores_pooled": _rho(*map(np.concatenate, zip(*scores, strict=True))),
-        "scores_mean": float(np.mean([_rho(*pair) for pair in scores])),
-        "speedup": median(sample[engine][1] for sample in samples),
-        "flow_ms": 1000 * median(median(sample[engine][2]) for sample in samples),
-        "maps_ms": 1000 * median(sample[engine][3] for sample in samples),
-        "megabytes_a_minute": float(np.mean(bytes_a_frame)) * 25 * 60 / 1e6,
-    }
-
-
-def _rho(a: Any, b: Any) -> float:
-    return float(spearmanr(a, b).statistic)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("videos", type=Path, help="folder of .mp4 files")
-    parser.add_argument("--count", type=int, default=12, help="videos")
-    parser.add_argument("--frames", type=int, default=100, help="of each video, at most")
-    parser.add_argument("--seed", type=int, default=0, help="which videos")
-    print(json.dumps(run(**vars(parser.parse_args())), indent=2))
+def cases(desk: Desk) -> Measured:
+    for case in speed_pictures.motion(desk):
+        if not isinstance(case.inputs, Frames):
+            yield case
+        elif hasattr(cv2, "optflow"):
+            few = case.inputs.pixels[: PAIRS + 1]
+            yield case.beside(
+                "the usual way: TV-L1", lambda few=few: tvl1_flow(few), work=PAIRS, reach=100
+            )
+        else:
+            yield case
+            note = "not measured: OpenCV without contrib has no TV-L1"
+            yield Row("motion", "flow against TV-L1, 320x240", "pairs/s", note=note)
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__doc__, {"motion": cases})

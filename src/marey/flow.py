@@ -5,7 +5,7 @@ where and when things move against the camera, and that survives at a short side
 with far cheaper flow. Two things cheap flow does badly, and `_steady` puts right: on still, flat or
 noisy ground it invents motion, where TV-L1 stays at rest.
 
-Engines (agreement with TV-L1, Spearman of 7x7 maps and clip scores: `benchmarks/motion.py`):
+Engines (`benchmarks/motion_agreement.py`: Spearman of 7x7 maps and clip scores with TV-L1's):
 
 - `farneback`, the default: the best agreement for its time, more than 100 times TV-L1's speed;
 - `dis`: dense inverse search, preset "fast" down to half size; half as fast again, noisier;

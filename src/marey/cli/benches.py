@@ -86,12 +86,38 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """How fast this machine goes from file to answer, stage by stage, on rendered videos."""
+
+    out: Path = Path("speed")
+    """Folder for speed.md and speed.json."""
+    only: tuple[str, ...] = ()
+    """Stages, such as `decode backbone`; all of them by default."""
+    quick: bool = False
+    """Small and few, to see whether everything works; the numbers say little."""
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from rich.console import Console
+
+        from marey.bench.speed import bench_speed
+
+        done = bench_speed(
+            self.out, only=self.only, quick=self.quick, device_name=self.device, show=True
+        )
+        done.show(Console(width=None if sys.stdout.isatty() else 160))
+        say("; ".join(f"{name}: {value}" for name, value in done.facts.items()))
+        say(f"{self.out / 'speed.md'}\n{self.out / 'speed.json'}")
+
+
+@dataclass(frozen=True)
 class Bench:
-    """Train and score what is to be compared, over seeds: one table. A stopped command goes on."""
+    """Compare trainings over seeds, a stopped one goes on; or measure speed. One table."""
 
     which: Annotated[
         Annotated[MclAblation, tyro.conf.subcommand("mcl-ablation")]
-        | Annotated[Frames, tyro.conf.subcommand("frames")],
+        | Annotated[Frames, tyro.conf.subcommand("frames")]
+        | Annotated[Speed, tyro.conf.subcommand("speed")],
         tyro.conf.arg(name=""),
     ]
 
