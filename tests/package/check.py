@@ -30,7 +30,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+EXTRAS: dict[str, list[str]] = {
+    name: [one for one in wanted if not one.startswith(PROJECT["name"])]  # not another extra
+    for name, wanted in PROJECT["optional-dependencies"].items()
+}
 TORCH = re.findall(r"^torch==.*$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)[0]
 TOOLS = ["build", "check-wheel-contents", "twine"]
 LARGEST = {".whl": 1e6, ".gz": 3e6}
