@@ -16,12 +16,14 @@ from pathlib import Path
 import marey
 
 CLIENT = """
+from typing import assert_type
+
 import marey
 
 trained = marey.train("videos", out="run")
 pair = marey.align(trained.run, "a.mp4", "b.mp4")
-share: float = pair.alignability
-reveal_type(trained.steps)
+assert_type(pair.alignability, float)
+assert_type(trained.steps, int)  # and not Any
 """
 
 
@@ -115,7 +117,6 @@ def types() -> None:
     Path("client.py").write_text(CLIENT, "utf-8")
     words = [sys.executable, "-m", "mypy", "--strict", "client.py"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert 'Revealed type is "builtins.int"' in done.stdout, done.stdout
     assert done.returncode == 0, done.stdout
 
 
