@@ -7,8 +7,9 @@ STAMP  := $(VENV)/.ready
 DOCS   := $(VENV)/.docs
 VIDEOS ?=
 OUT    ?= demo
+STEPS  ?=
 
-.PHONY: demo test check format docs bench setup clean
+.PHONY: demo test check format docs package bench setup clean
 
 demo: setup  ## learn a little world of videos and write demo/report.html (VIDEOS=folder: your own)
 	$(BIN)/marey demo --out "$(OUT)" $(if $(VIDEOS),--videos "$(VIDEOS)")
@@ -31,6 +32,9 @@ format: setup  ## put the code into the house style
 
 docs: $(DOCS)  ## build the documentation into site/; a warning is an error
 	$(BIN)/mkdocs build
+
+package:  ## before a release: build it, install it in clean environments, try it (STEPS: some of it)
+	$(PYTHON) tests/package/check.py $(STEPS)
 
 setup: $(STAMP)  ## the environment alone
 

@@ -78,6 +78,37 @@ def test_settings_of_every_method_can_be_given(world: Path, tmp_path: Path) -> N
     assert (recipe["method"]["name"], recipe["method"]["gamma"]) == ("lav", 0.3)
 
 
+def test_a_training_says_within_which_actions_it_compares(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for entry in Manifest.read(world).select(split="test"):
+        link = tmp_path / "videos" / entry.action / entry.path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(entry.path.resolve())
+    actions = sorted(path.name for path in (tmp_path / "videos").iterdir())
+    assert len(actions) > 1
+    settings = ["--data.steps", "1", "--data.copies", "1", "--data.videos", "4"]
+
+    def said(name: str, videos: Path) -> str:
+        main(
+            [
+                "train",
+                name,
+                str(videos),
+                "--out",
+                str(tmp_path / f"{name}-{videos.name}"),
+                *settings,
+            ]
+        )
+        return capsys.readouterr().err
+
+    within = f"Videos are compared within {len(actions)} actions ({', '.join(actions)})."
+    assert within in said("tcc_tiny", tmp_path / "videos")
+    assert "compared" not in said("carl_tiny", tmp_path / "videos")
+    alone = tmp_path / "videos" / actions[0]
+    assert "No action is known: all videos are compared" in said("tcc_tiny", alone)
+
+
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor"])
     text = capsys.readouterr().out

@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from marey import checkpoint, data
 from marey.augment import plain
 from marey.errors import ConfigError, ManifestError, ShapeError
-from marey.evaluation import clips
-from marey.evaluation.clip_metrics import RANKS, chance, score_clips
+from marey.evaluation import clip_metrics, clips
+from marey.evaluation.clip_metrics import RANKS, chance, most_similar, score_clips
 from marey.evaluation.clips import evaluate_clips
 from marey.manifest import Entry, Manifest
 from marey.methods.base import Method, spread
@@ -72,6 +74,58 @@ def test_retrieval_and_neighbours_equal_a_slow_loop() -> None:
     for k in RANKS:
         assert found[f"r{k}"] == pytest.approx(hits[k] / len(test)), k
     assert found["r50"] < 1  # the gallery has 40 videos, and none of the action asked for
+
+
+def sorted_at_once(
+    train: np.ndarray, test: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The plain twin of `most_similar`: all similarities in float64, and all of them sorted."""
+    norms = [np.linalg.norm(x, axis=1, keepdims=True) for x in (train, test)]
+    train, test = (x / np.where(n > 0, n, 1) for x, n in zip((train, test), norms, strict=True))
+    similarity = test @ train.T
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+    return order, similarity
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    sizes=st.tuples(st.integers(1, 90), st.integers(1, 20), st.integers(1, 6)),
+    count=st.integers(1, 60),
+    block=st.sampled_from([1, 700, 2**24]),
+    spread=st.sampled_from([1.0, 1e-3, 1e-6]),
+)
+def test_the_most_similar_are_those_of_one_large_table(
+    seed: int, sizes: tuple[int, int, int], count: int, block: int, spread: float
+) -> None:
+    rng, (many, few, width) = np.random.default_rng(seed), sizes
+    # far from the origin and close together, as the vectors of an untrained network are
+    train, test = (1 + spread * rng.normal(size=(n, width)) for n in (many, few))
+    want, similarity = sorted_at_once(train, test, count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clip_metrics, "_BLOCK", block)
+        patch.setattr(clip_metrics, "_CHUNK", 7)
+        order, found = most_similar(train, test, count)
+    np.testing.assert_allclose(found, np.take_along_axis(similarity, want, 1), atol=1e-14)
+    np.testing.assert_allclose(found, np.take_along_axis(similarity, order, 1), atol=1e-14)
+    assert all(len(set(row)) == min(count, many) for row in order.tolist())
+    if spread == 1 and width > 2:  # nothing ties
+        assert np.array_equal(order, want)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-1, 1), st.integers(-1, 1)), min_size=1, max_size=80),
+    st.integers(1, 9),
+)
+def test_of_equally_similar_ones_the_first_come_first(
+    vectors: list[tuple[int, int]], count: int
+) -> None:
+    train = np.array(vectors, np.float32)
+    test = np.array([[1, 0], [0, 1], [-1, 0], [0, 0]], np.float32)  # products without rounding
+    order, _ = most_similar(train, test, count)
+    want, _ = sorted_at_once(train.astype(float), test.astype(float), count)
+    assert np.array_equal(order, want)
 
 
 def test_chance_is_the_mean_over_all_orders_of_the_gallery() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +13,13 @@ import torch
 from torch import Tensor
 
 from marey import checkpoint
+from marey.cli import main
+from marey.datasets.labels import names_elements
 from marey.embedding import Model
 from marey.errors import ConfigError, ManifestError
 from marey.evaluation import elements, protocol
 from marey.evaluation.elements import evaluate_elements
+from marey.evaluation.protocol import evaluate
 from marey.manifest import Entry, Manifest
 from marey.methods.base import Method
 from marey.recipes import carl_tiny
@@ -117,6 +122,29 @@ def test_every_labelled_frame_counts_once_and_no_other(
     assert train[0] < 144
     assert test[0] < 96
     assert scores.mean("carl", True, "elements") == 0.5
+
+
+def test_the_command_scores_whatever_labels_the_table_has(
+    run: Path,
+    gym: Manifest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(elements, "linear_accuracy", lambda *vectors, where: 0.25)
+    table, out = tmp_path / "gym.csv", tmp_path / "scores.csv"
+    gym.write(table)
+    main(["eval", str(run), str(table), "--out", str(out)])
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert {row["embedding"] for row in rows} == {"clock", "frozen", "untrained", "carl"}
+    assert {float(row["elements"]) for row in rows} == {0.25}
+    assert "2 videos were left out" in capsys.readouterr().err
+    with pytest.raises(ManifestError, match=r"marey\.evaluate_elements"):
+        evaluate(run, table)
+    # boundaries are what is scored where there are both
+    both = Manifest(tuple(replace(entry, boundaries=(10, 18)) for entry in gym))
+    assert names_elements(gym)
+    assert not names_elements(both)
 
 
 def test_what_cannot_be_scored_is_told(

@@ -192,6 +192,36 @@ def test_a_folder_is_its_videos_and_not_its_table(tmp_path: Path) -> None:
         assert all((entry.split, entry.boundaries) == ("", None) for entry in manifest)
 
 
+@pytest.mark.parametrize(
+    ("names", "actions"),
+    [
+        (["golf/a.mp4", "golf/b.mp4", "squat/a.mp4", "squat/b.mp4"], ["golf"] * 2 + ["squat"] * 2),
+        (["a b/1.mp4", "a b/2.mp4", "a/1.mp4", "a/2.mp4"], ["a b"] * 2 + ["a"] * 2),
+        (["a.mp4", "b.mp4"], None),  # no folders
+        (["golf/a.mp4", "golf/b.mp4", "squat/a.mp4", "squat/b.mp4", "z.mp4"], None),  # one outside
+        (["d1/cam1/a.mp4", "d1/cam2/a.mp4", "d2/cam1/a.mp4", "d2/cam2/a.mp4"], None),  # deeper
+        (["golf/a.mp4", "golf/b.mp4", "squat/a.mp4", "squat/x/b.mp4"], None),  # one is deeper
+        (["clips/a.mp4", "clips/b.mp4"], None),  # a single folder says nothing
+        (["1/video.mp4", "2/video.mp4"], None),  # a folder for each video
+        (["golf/a.mp4", "golf/b.mp4", "squat/a.mp4"], None),  # nothing to compare squats with
+    ],
+)
+def test_one_folder_per_action_names_the_actions(
+    tmp_path: Path, names: list[str], actions: list[str] | None
+) -> None:
+    touch(*(tmp_path / name for name in names), tmp_path / "golf" / "notes.txt")
+    manifest = Manifest.from_folder(tmp_path)
+    assert [entry.name for entry in manifest] == names
+    assert [entry.action for entry in manifest] == (actions or [""] * len(names))
+
+
+def test_in_a_mixture_each_folder_is_judged_by_itself(tmp_path: Path) -> None:
+    touch(*(tmp_path / "acts" / f"{act}/{i}.mp4" for act in ("golf", "squat") for i in (0, 1)))
+    touch(tmp_path / "flat" / "a.mp4")
+    manifest = Manifest.of([tmp_path / "acts", tmp_path / "flat"])
+    assert [entry.action for entry in manifest] == ["golf", "golf", "squat", "squat", ""]
+
+
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     touch(tmp_path / "real" / "a.mp4", tmp_path / "corpus" / "b.mp4")
     (tmp_path / "corpus" / "link").symlink_to(tmp_path / "real")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from marey.embedding import Model, embed, embed_to
     from marey.errors import MareyError
     from marey.evaluation.clips import evaluate_clips
+    from marey.evaluation.elements import evaluate_elements
     from marey.evaluation.protocol import evaluate
     from marey.exporting import export_run
     from marey.finetuning import finetune
@@ -46,6 +47,7 @@ _WHERE = {
     "embed_to": "embedding",
     "evaluate": "evaluation.protocol",
     "evaluate_clips": "evaluation.clips",
+    "evaluate_elements": "evaluation.elements",
     "export_run": "exporting",
     "finetune": "finetuning",
     "motion_film": "motion_view",
@@ -68,6 +70,7 @@ __all__ = [
     "embed_to",
     "evaluate",
     "evaluate_clips",
+    "evaluate_elements",
     "export_run",
     "finetune",
     "motion_film",

@@ -272,7 +272,7 @@ class DataConfig:
     """Videos of fewer frames are left out."""
     together: int = 1
     """Videos of one action that a step takes together, where the actions are known (a column
-    `action`); divides `videos`."""
+    `action`, or one folder per action); divides `videos`."""
     steps: int = 1000
     """Optimiser steps; `epochs` passes over the videos instead, where that is not 0."""
     epochs: int = 0

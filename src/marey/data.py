@@ -54,6 +54,16 @@ class Corpus:
         return np.array([place.get(entry.action, -1) for entry in self.entries], np.int64)
 
     @property
+    def comparison(self) -> str:
+        """Within which actions videos are compared by methods that do, as one line to show."""
+        if not self.actions:
+            return "No action is known: all videos are compared with one another."
+        names = ", ".join(self.actions[:5]) + (", ..." if len(self.actions) > 5 else "")
+        unknown = int((self.groups < 0).sum())
+        more = f", and {unknown} videos of unknown action with one another" if unknown else ""
+        return f"Videos are compared within {len(self.actions)} actions ({names}){more}."
+
+    @property
     def names(self) -> list[str]:
         return [entry.name for entry in self.entries]
 

@@ -128,11 +128,15 @@ class Manifest:
 
     @staticmethod
     def from_folder(folder: str | PathLike[str]) -> Manifest:
-        """All videos in a folder and the folders in it, sorted by name, without labels.
+        """All videos in a folder and the folders in it, sorted by name.
 
         A video is a file with one of VIDEO_SUFFIXES, in upper or lower case. Links are followed;
         hidden files and folders are not. A table in the folder is not read: whoever wants its
         labels names the table itself.
+
+        The names of folders are actions where they can mean nothing else: the videos lie in two or
+        more folders, `FOLDER/ACTION/x.mp4`, two or more in each, and none lies elsewhere. In any
+        other layout, such as `FOLDER/2024-01/camera1/x.mp4`, no action is known.
         Raises ManifestError where there is no such folder or no video in it, or where a folder
         in it must not be read.
         """
@@ -150,7 +154,13 @@ class Manifest:
                 f"{folder} holds no videos ({' '.join(sorted(VIDEO_SUFFIXES))}); "
                 "name the folder that they are in."
             )
-        return Manifest(tuple(Entry(name, folder / name) for name in names))
+        acts = _one_folder_per_action(names)
+        return Manifest(
+            tuple(
+                Entry(name, folder / name, action=name.partition("/")[0] if acts else "")
+                for name in names
+            )
+        )
 
     @staticmethod
     def read(path: str | PathLike[str]) -> Manifest:
@@ -251,6 +261,16 @@ def _videos(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path
                 yield from _videos(path, above)
         elif path.suffix.lower() in VIDEO_SUFFIXES:
             yield path
+
+
+def _one_folder_per_action(names: Iterable[str]) -> bool:
+    """Whether the videos lie as ACTION/x.mp4, two or more of each of two or more actions.
+
+    An action of a single video cannot be compared; a folder for each video is no action at all.
+    """
+    places = [name.split("/") for name in names]
+    counts = Counter(place[0] for place in places)
+    return {len(place) for place in places} == {2} and len(counts) > 1 and min(counts.values()) > 1
 
 
 def _entry(folder: Path, row: Mapping[str, Any], extra: Iterable[str]) -> Entry:

@@ -28,7 +28,7 @@ from marey.files import storing
 from marey.manifest import Manifest
 from marey.methods import build
 from marey.methods.base import Method
-from marey.progress import bar
+from marey.progress import bar, console
 from marey.recipes import DEFAULT, named
 from marey.types import Batch, StepOutput
 
@@ -64,7 +64,8 @@ def train(
     keeps it, and raises KeyboardInterrupt.
 
     Args:
-        videos: a folder, a table, or a list of files (see `marey.manifest.Manifest`).
+        videos: a folder, a table, or a list of files (see `marey.manifest.Manifest`). Methods that
+            compare videos of one action take it from a table, or from one folder per action.
         out: the run folder.
         recipe: settings, or the name of a recipe (`marey.recipes.RECIPES`). Of 0 steps it leaves
             the network as it was before training.
@@ -86,6 +87,8 @@ def train(
     with distributed.group(where) as rank:
         show = show and rank.first
         corpus = survey(manifest, show, recipe.data.shortest)
+        if show and recipe.data.together > 1:
+            console.print(corpus.comparison, markup=False, highlight=False, soft_wrap=True)
         total = _steps(recipe, corpus, rank.world)
         method = build(recipe).to(where)
         if recipe.data.copies and not method.cacheable:

@@ -109,7 +109,8 @@ class Eval:
 
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     labels: Positional[Path]
-    """Table with columns path, split, action and, for runs that embed frames, boundaries."""
+    """Table with columns path, split, action and, for runs that embed frames, boundaries (or, as
+    that of FineGym, elements)."""
     out: tuple[Path, ...] = ()
     """Files to write: .csv (every action or fold), .md or .html (means)."""
     stride: int = 2
@@ -124,10 +125,13 @@ class Eval:
     def run(self) -> None:
         from rich.console import Console
 
+        from marey.datasets.labels import names_elements
         from marey.embedding import Model
         from marey.evaluation.clips import ClipScores, evaluate_clips
+        from marey.evaluation.elements import evaluate_elements
         from marey.evaluation.protocol import evaluate
         from marey.evaluation.scores import Scores
+        from marey.manifest import Manifest
 
         model = Model(self.run_folder, self.device)
         scores: Scores | ClipScores
@@ -135,6 +139,8 @@ class Eval:
             scores = evaluate_clips(
                 model, self.labels, clips=self.clips, folds=self.folds, show=True
             )
+        elif names_elements(Manifest.read(self.labels)):
+            scores = evaluate_elements(model, self.labels, show=True)
         else:
             scores = evaluate(model, self.labels, stride=self.stride, show=True)
         scores.show(Console(width=None if sys.stdout.isatty() else 120))

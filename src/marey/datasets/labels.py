@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from marey.errors import ManifestError
-from marey.manifest import Entry
+from marey.manifest import Entry, Manifest
 from marey.types import I64
 
 COLUMN = "elements"
@@ -62,3 +62,10 @@ def elements(entry: Entry, frames: int) -> I64:
             )
         labels[int(match[1]) : int(match[2]) + 1] = int(match[3])
     return labels
+
+
+def names_elements(manifest: Manifest) -> bool:
+    """Whether `elements` are what is known of the frames of a corpus, and not boundaries."""
+    return any(entry.extra.get(COLUMN) for entry in manifest) and all(
+        entry.boundaries is None for entry in manifest
+    )

@@ -33,6 +33,10 @@ NEIGHBOURS = 5
 TEMPERATURE = 0.07
 RANKS = (1, 5, 10, 20, 50)
 
+_SPARE = 16  # found in float32 beside those that are asked for: rounding may change places
+_BLOCK = 2**24  # numbers in memory at a time
+_CHUNK = 4096
+
 
 def score_clips(
     train: Array, train_labels: Sequence[str], test: Array, test_labels: Sequence[str]
@@ -71,15 +75,49 @@ def score_clips(
             layer = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000))
             found["svm"] = float((svm.predict(test) == truth).mean())
             found["linear"] = float((layer.fit(train, y).predict(test) == truth).mean())
-        similarity = _unit(test) @ _unit(train).T
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, : max(*RANKS, NEIGHBOURS)]
-    nearest = order[:, :NEIGHBOURS]
+        order, similarity = most_similar(train, test, max(*RANKS, NEIGHBOURS))
     votes = np.zeros((len(test), y.max() + 1))
-    weights = np.exp(np.take_along_axis(similarity, nearest, 1) / TEMPERATURE)
-    np.add.at(votes, (np.arange(len(test))[:, None], y[nearest]), weights)
+    weights = np.exp(similarity[:, :NEIGHBOURS] / TEMPERATURE)
+    np.add.at(votes, (np.arange(len(test))[:, None], y[order[:, :NEIGHBOURS]]), weights)
     found["knn"] = float((votes.argmax(1) == truth).mean())
     hits: Bool = y[order] == truth[:, None]
     return found | {f"r{k}": float(hits[:, :k].any(1).mean()) for k in RANKS}
+
+
+def most_similar(train: Array, test: Array, count: int) -> tuple[I64, F64]:
+    """The training vectors of largest cosine similarity to each test vector, the largest first.
+
+    They are sought in blocks of float32, so that memory does not grow with N x M, and then put in
+    order in float64; of equally similar ones the first come first. Vectors are compared about their
+    mean: those of an untrained network differ in digits that float32 would not keep otherwise.
+
+    train: (N, F).  test: (M, F).  count: K at most; N, where there are fewer.
+    Returns (M, K) places among the N and (M, K) similarities.
+    """
+    taken, count = min(count + _SPARE, len(train)), min(count, len(train))
+    chunks = [slice(at, at + _CHUNK) for at in range(0, len(train), _CHUNK)]
+    mean = sum(_unit(train[chunk]).sum(0) for chunk in chunks) / len(train)
+    gallery, along = np.empty(train.shape, np.float32), np.empty(len(train), np.float32)
+    for chunk in chunks:
+        about = _unit(train[chunk]) - mean
+        gallery[chunk], along[chunk] = about, about @ mean
+    order, similarity = np.zeros((len(test), count), np.int64), np.zeros((len(test), count))
+    size = max(1, _BLOCK // max(len(train), taken * train.shape[1]))
+    for start in range(0, len(test), size):
+        block = slice(start, start + size)
+        asked = _unit(test[block])
+        # less what is the same for all of the gallery
+        far = -((asked - mean).astype(np.float32) @ gallery.T + along)
+        places = np.argpartition(far, taken - 1, axis=1)[:, :taken]
+        edge = np.take_along_axis(far, places, 1).max(1, keepdims=True)
+        tied = (far <= edge).sum(1) > taken  # more than can be taken: the first of them
+        places[tied] = np.argsort(far[tied], axis=1, kind="stable")[:, :taken]
+        places.sort(axis=1)
+        found = np.einsum("mf,mkf->mk", asked, _unit(train[places]))
+        best = np.argsort(-found, axis=1, kind="stable")[:, :count]
+        order[block] = np.take_along_axis(places, best, 1)
+        similarity[block] = np.take_along_axis(found, best, 1)
+    return order, similarity
 
 
 def score_linear(
@@ -121,7 +159,7 @@ def _numbered(train_labels: Sequence[str], test_labels: Sequence[str]) -> tuple[
 
 def _unit(vectors: Array) -> F64:
     rows = vectors.astype(np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     unit: F64 = rows / np.where(norms > 0, norms, 1)
     return unit
 

@@ -45,8 +45,9 @@ def evaluate_elements(
 ) -> Scores:
     """Scores a run of frame embeddings on videos of which frames show named elements.
 
-    The table is one of `marey prepare finegym`: `path`, `split` ("train" teaches the layer, every
-    other split is scored) and `elements`. The network sees whole videos; only labelled frames are
+    The table is one of `marey prepare finegym` or `carl`: `path`, `split` ("train" teaches the
+    layer, every other split is scored) and `elements`, `31-57:4 80-99:12`, first and last frame and
+    number of the element. The network sees whole videos; only labelled frames are
     kept, in files, so that memory does not grow with the corpus.
 
     Args:

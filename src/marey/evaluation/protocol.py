@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from marey.data import LeftOut, survey
+from marey.datasets.labels import COLUMN, names_elements
 from marey.embedding import Model, extract, vectors
 from marey.errors import ConfigError, ManifestError, VideoError
 from marey.evaluation import frames as metrics
@@ -76,8 +77,9 @@ def evaluate(
         cache: folder for the features of a frozen backbone, which the runs behind the same one
             share; by default they are not kept.
 
-    Raises ManifestError where nothing is labelled, ConfigError for a run that embeds clips,
-    StorageError where `cache` has no room.
+    Raises ManifestError where nothing is labelled, also where all labels are `elements`
+    (`evaluate_elements`), ConfigError for a run that embeds clips, StorageError where `cache` has
+    no room.
     """
     model = run if isinstance(run, Model) else Model(run)
     method, untrained = networks(model)
@@ -161,6 +163,11 @@ def labelled(manifest: Manifest) -> tuple[Entry, ...]:
 
     Raises ManifestError where they do not allow both to learn (split "train") and to score.
     """
+    if names_elements(manifest):
+        raise ManifestError(
+            f"The table names {COLUMN} of frames, and no video has boundaries; score it with "
+            "`marey eval` or `marey.evaluate_elements`."
+        )
     entries = tuple(entry for entry in manifest if entry.boundaries is not None)
     splits = {entry.split == "train" for entry in entries}
     if splits != {True, False}:

@@ -30,7 +30,7 @@ def same_action(group: Tensor, videos: Sequence[str]) -> Tensor:
         raise ConfigError(
             "This method compares different videos of one action, and a step held no two "
             f"({', '.join(videos)}); give --data.together 2 or more, a column `action` in the "
-            "table of videos, and at least two videos of every action."
+            "table of videos or one folder per action, and at least two videos of every action."
         )
     return torch.tensor(pairs, device=group.device)
 

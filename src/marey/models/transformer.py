@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -25,7 +26,8 @@ def stretched_sinusoids(rows: int, width: int, train_rows: int) -> Tensor:
     at = at * ((train_rows - 1) / at[-1:].clamp(min=1))
     rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angle = at[:, None] * rate
-    return torch.stack((angle.sin(), angle.cos()), -1).flatten(1).float()
+    # the cosine as a sine: onnxruntime before 1.29 has none in double precision
+    return torch.stack((angle.sin(), (angle + math.pi / 2).sin()), -1).flatten(1).float()
 
 
 def rotate(x: Tensor, times: Tensor) -> Tensor:
