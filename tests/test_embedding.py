@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from marey import embedding, store
+from marey import store
 from marey.embedding import Model, embed, embed_to
 from marey.errors import ManifestError
 from marey.manifest import Manifest
-from marey.video import probe
+from marey.units import gather, in_units, one_after_another
+from marey.video import probe, stream
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +76,23 @@ def test_a_stopped_batch_goes_on_where_it_was(
 
 @pytest.mark.parametrize(("frames", "length", "stride"), [(50, 1, 1), (50, 4, 2), (30, 16, 5)])
 def test_clips_hold_the_frames_they_should(
-    frames: int, length: int, stride: int, files: list[Path], monkeypatch: pytest.MonkeyPatch
+    frames: int, length: int, stride: int, files: list[Path]
 ) -> None:
     """Whatever spans a method embeds, and however the video is cut into chunks."""
     info = probe(files[0])
     frames = min(frames, info.frames)
     starts = np.arange(0, frames - length + 1, stride)
     units = starts[:, None] + np.arange(length)
-    whole = np.concatenate([f.pixels for f in embedding.stream(info.path, info=info)])
-    for chunk, rows in ((64, 64), (7, 3), (1, 1), (5, 100)):
-        monkeypatch.setattr(embedding, "CHUNK", chunk)
-        monkeypatch.setattr(embedding, "UNITS", rows)
-        clips = np.concatenate(list(embedding._clips(info, units, min(info.height, info.width))))
-        np.testing.assert_array_equal(clips, whole[units])
+    size = min(info.height, info.width)
+    whole = np.concatenate([f.pixels for f in stream(info.path, info=info)])
+    for chunk in (64, 7, 1, 5):
+        parts = [pixels[places] for pixels, places in in_units(info, units, size, chunk)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole[units])
+
+
+def test_places_in_order_are_not_copied() -> None:
+    frames = torch.arange(12).view(6, 2)
+    for places in (one_after_another(6, 1), one_after_another(3, 2), np.array([[0, 1], [1, 2]])):
+        chosen = gather(frames, places)
+        assert torch.equal(chosen, frames[places])
+        assert (chosen.data_ptr() == frames.data_ptr()) == (places.size == 6)

@@ -27,10 +27,12 @@ from marey.files import storing, write_json
 from marey.methods import find
 from marey.methods.base import Method
 from marey.progress import ahead, bar
-from marey.types import Batch, Frames, View
-from marey.video import stream
+from marey.types import I64, U8, Batch, View
+from marey.units import gather, in_units
 
 F16 = NDArray[np.float16]
+Part = tuple[int, U8, I64]
+"""The first of some rows of a video, the frames that they look at, and which ones each does."""
 CHUNK = 32  # frames decoded, augmented and embedded at a time, times K copies
 
 
@@ -55,6 +57,8 @@ class FeatureCache:
         recipe = to_dict(self.recipe)
         files = [(str(e.path.resolve()), e.path.stat().st_mtime_ns) for e in self.corpus.entries]
         encoder = {k: recipe["encoder"].get(k) for k in ("backbone", "weights", "size", "pool")}
+        if motion := recipe["encoder"].get("motion"):
+            encoder["motion"] = motion
         parts = [encoder, recipe["augment"], recipe["data"]["copies"], files]
         if encoder["weights"] == "random":
             parts.append(self.recipe.seed)
@@ -98,25 +102,29 @@ class FeatureCache:
                     self.done[video] = 1
                 else:
                     self._extract(video, result, method, device)
-                    advance(len(result))
+                    advance(len(result[2]))
         self.table.flush()
         self.done.flush()
         barrier()
 
-    def _decode(self, videos: list[int]) -> Iterator[tuple[int, Frames | VideoError | None]]:
-        """Chunks of each video in turn, then None; or the error that ended it."""
-        size = decode_size(self.recipe.encoder.size)
+    def _decode(self, videos: list[int]) -> Iterator[tuple[int, Part | VideoError | None]]:
+        """Parts of each video in turn, then None; or the error that ended it."""
+        size, method = decode_size(self.recipe.encoder.size), find(self.recipe)
         for video in videos:
-            path, info = self.corpus.entries[video].path, self.corpus.infos[video]
+            info = self.corpus.infos[video]
+            units = method.units(self.recipe, info.frames)
+            first = 0
             try:
-                for frames in stream(path, size=size, chunk=CHUNK, info=info):
-                    yield video, frames
+                for pixels, places in in_units(info, units, size, CHUNK):
+                    yield video, (first, pixels, places)
+                    first += len(places)
                 yield video, None
             except VideoError as error:
                 yield video, error
 
-    def _extract(self, video: int, frames: Frames, method: Method, device: torch.device) -> None:
+    def _extract(self, video: int, part: Part, method: Method, device: torch.device) -> None:
         recipe, info = self.recipe, self.corpus.infos[video]
+        first, frames, places = part
         copies = recipe.data.copies
         draws = [
             draw(
@@ -127,13 +135,15 @@ class FeatureCache:
             )
             for copy in range(copies)
         ]
-        clip = torch.from_numpy(frames.pixels).to(device)
+        clip = torch.from_numpy(frames).to(device)
         pixels = augment([clip] * copies, draws, recipe.encoder.size)
         with torch.inference_mode():
-            features = method.features(pixels.flatten(0, 1)[:, None])
-        at = self.starts[video] + frames.index
-        rows = features.view(copies, len(frames), -1).to(torch.float16).cpu().numpy()
-        self.table[:, at[0] : at[-1] + 1] = rows
+            each = places + len(frames) * np.arange(copies)[:, None, None]
+            units = gather(pixels.flatten(0, 1), each.reshape(-1, places.shape[1]))
+            features = method.features(units)
+        at = self.starts[video] + first
+        rows = features.view(copies, len(places), -1).to(torch.float16).cpu().numpy()
+        self.table[:, at : at + len(places)] = rows
 
     def _leave_out(self, video: int, error: VideoError) -> None:
         write_json(self.folder / f"left_out-{video}.json", [self.corpus.names[video], str(error)])

@@ -66,6 +66,9 @@ class EncoderConfig:
     transformer), `all` or `none`."""
     pool: Literal["max", "grid"] = "max"
     """`max` over space as published, or `grid`: a coarse grid of mid-level features."""
+    motion: int = 0
+    """Cells along each side of a grid of optical flow that is seen beside the picture, less the
+    camera's motion; 0 = the picture alone. Needs a frozen backbone and stored features."""
     hidden: int = 512
     """Width of the two linear layers before the transformer."""
     width: int = 256
@@ -113,6 +116,31 @@ class CarlConfig:
     temperature: float = 0.1
     negatives: Literal["single_noself", "single", "batch_noself"] = "single_noself"
     """What a frame is contrasted with: the video's other view, both views, or the whole batch."""
+
+
+@dataclass(frozen=True)
+class MareyConfig:
+    """Marey's own: sequence contrast within a video, and between videos along their alignment."""
+
+    name: Literal["marey"] = "marey"
+    frames: int = 40
+    """T, frames of a view."""
+    stretch: float = 1.5
+    """A view's frames are drawn from a block of up to this many times T frames."""
+    cut: float = 0.5
+    """A block is at most a random share of the video, from this to 1: views may start late."""
+    overlap: float = 0.2
+    """Least overlap of the two blocks, as a share of T."""
+    variance: float = 10.0
+    """Variance of the Gaussian within a video, in frames squared."""
+    temperature: float = 0.1
+    between: float = 2.0
+    """Weight of the contrast between videos of one action; 0 = none."""
+    width: float = 0.06
+    """Standard deviation of the Gaussian around a frame's counterpart, in shares of a video."""
+    clock: float = 1.0
+    """How much the alignment of two videos trusts the share of each that has passed: the cost of
+    matching the first frame of a video to the last, where opposite embeddings cost 2."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +250,7 @@ class SalConfig:
     """Share of tuples that are in order."""
 
 
-FrameMethodConfig = CarlConfig | TccConfig | TcnConfig | LavConfig | SalConfig
+FrameMethodConfig = CarlConfig | MareyConfig | TccConfig | TcnConfig | LavConfig | SalConfig
 """Methods that embed frames; each has `frames`, T of a view."""
 
 ClipMethodConfig = MclConfig

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +18,12 @@ from marey.files import identity
 from marey.manifest import Manifest
 from marey.methods.base import Method
 from marey.progress import ahead, bar
-from marey.types import F32, I64, U8, Embeddings, VideoInfo
-from marey.video import probe, stream
+from marey.types import F32, I64, Embeddings, VideoInfo
+from marey.units import gather, in_units
+from marey.video import probe
 
-CHUNK = 64  # frames decoded at a time
-UNITS = 64  # rows that leave the decoder, and frames that pass the backbone, at a time
+CHUNK = 64  # frames that leave the decoder, and units made of them, at a time
+UNITS = 64  # frames that pass the backbone at a time
 
 
 class Model:
@@ -124,8 +124,7 @@ def extract(
 ) -> Tensor:
     """(N, F) float32 features of a whole video, decoded once, in constant memory of pixels.
 
-    units: (N, L) frame numbers, each row's last after that of the row before; by default those of
-        the method's embedding.
+    units: as of `marey.units.in_units`; by default those of the method's embedding.
 
     Raises VideoError where the video cannot be decoded to its end.
     """
@@ -133,15 +132,17 @@ def extract(
     if units is None:
         units = type(method).units(recipe, info.frames)
     rows = []
-    for clip in ahead(_clips(info, units, decode_size(recipe.encoder.size)), depth=2):
-        pixels = torch.from_numpy(clip)
-        rows.append(see(method.features, pixels, recipe.encoder.size, method.crop, where))
+    size = recipe.encoder.size
+    for pixels, index in ahead(in_units(info, units, decode_size(size), CHUNK), depth=2):
+        frames = torch.from_numpy(pixels)
+        rows.append(see(method.features, frames, index, size, method.crop, where))
     return torch.cat(rows)
 
 
 def see(
     network: Callable[[Tensor], Tensor],
-    units: Tensor,
+    frames: Tensor,
+    units: I64,
     size: int,
     crop: Crop,
     where: torch.device,
@@ -149,13 +150,16 @@ def see(
     """(N, F) float32: what a network says to N units of a video, at most UNITS frames at a time.
 
     network: from (n, L, 3, size, size) normalised pixels to (n, F).
-    units: (N, L, H, W, 3) uint8.  size, crop: as of `marey.augment.plain`.
+    frames: (M, H, W, 3) uint8.   units: (N, L) places of each unit's frames among them.
+    size, crop: as of `marey.augment.plain`.
     """
     rows = []
-    for part in units.split(max(1, UNITS // units.shape[1])):
-        pixels = plain(part.to(where).flatten(0, 1), size, crop=crop)
+    for start in range(0, len(units), max(1, UNITS // units.shape[1])):
+        part = units[start : start + max(1, UNITS // units.shape[1])]
+        low, stop = int(part.min()), int(part.max()) + 1
+        pixels = plain(frames[low:stop].to(where), size, crop=crop)
         with torch.inference_mode():
-            rows.append(network(pixels.unflatten(0, part.shape[:2])).float().cpu())
+            rows.append(network(gather(pixels, part - low)).float().cpu())
     return torch.cat(rows)
 
 
@@ -163,14 +167,14 @@ def encode(
     method: Method, features: Tensor, info: VideoInfo, name: str, where: torch.device
 ) -> Embeddings:
     """Embeddings of a video from its features, in one pass of what comes after the backbone."""
-    units = type(method).units(method.recipe, info.frames)
+    first, span = type(method).spans(method.recipe, info.frames)
     return Embeddings(
         video=name,
-        vectors=vectors(method, features, units[:, 0], where),
-        first=units[:, 0],
-        span=int(units[0, -1] - units[0, 0]) + 1,
-        start_seconds=info.seconds[units[:, 0]],
-        end_seconds=info.seconds[units[:, -1]] + 1 / info.fps,
+        vectors=vectors(method, features, first, where),
+        first=first,
+        span=span,
+        start_seconds=info.seconds[first],
+        end_seconds=info.seconds[first + span - 1] + 1 / info.fps,
     )
 
 
@@ -179,32 +183,3 @@ def vectors(method: Method, features: Tensor, first: I64, where: torch.device) -
     with torch.inference_mode():
         times = torch.from_numpy(first).to(where)[None]
         return method.encode(features.to(where)[None], times)[0].float().cpu().numpy()
-
-
-def _clips(info: VideoInfo, units: I64, size: int) -> Iterator[U8]:
-    """(n, L, H, W, 3) pixels of the units in order, n <= UNITS, from one pass over the video.
-
-    Only the frames that a coming unit still needs are kept.
-    """
-    done, held = 0, 0
-    buffer: list[U8] = []
-    last = units.max(1)
-    for frames in stream(info.path, size=size, chunk=CHUNK, info=info):
-        buffer.append(frames.pixels)
-        have = int(frames.index[-1]) + 1
-        ready = int(np.searchsorted(last, have))
-        while done < ready:
-            stop = min(done + UNITS, ready)
-            pixels = buffer[0] if len(buffer) == 1 else np.concatenate(buffer)
-            wanted = units[done:stop] - held
-            yield _take(pixels, wanted)
-            done = stop
-            low = int(units[done].min()) if done < len(units) else have
-            buffer, held = [pixels[low - held :]], low
-
-
-def _take(pixels: U8, wanted: I64) -> U8:
-    """pixels[wanted], a view where the wanted rows are neighbours."""
-    if wanted.shape[1] == 1 and wanted[-1, 0] - wanted[0, 0] == len(wanted) - 1:
-        return pixels[wanted[0, 0] : wanted[-1, 0] + 1, None]
-    return pixels[wanted]

@@ -21,6 +21,7 @@ from marey.manifest import Entry, Manifest
 from marey.methods.classifier import Classifier
 from marey.progress import bar
 from marey.training import train
+from marey.units import one_after_another
 
 CLIPS = 10
 CROPS: Sequence[Crop] = ("first", "centre", "last")
@@ -144,8 +145,9 @@ def _answers(
             units = method.units(method.recipe, info.frames, CLIPS)
             try:
                 (clips,) = look(info, [units], decode_size(size))
-                votes = torch.cat([see(shares, clips, size, crop, model.device) for crop in CROPS])
-                answers.append((entry, method.actions[int(votes.mean(0).argmax())]))
+                frames, places = clips.flatten(0, 1), one_after_another(*clips.shape[:2])
+                votes = [see(shares, frames, places, size, crop, model.device) for crop in CROPS]
+                answers.append((entry, method.actions[int(torch.cat(votes).mean(0).argmax())]))
             except VideoError as error:
                 left_out.append((entry.name, str(error)))
             advance(note=entry.name)

@@ -13,6 +13,7 @@ from marey.config import (
     DataConfig,
     EncoderConfig,
     LavConfig,
+    MareyConfig,
     MclConfig,
     OptimizerConfig,
     Recipe,
@@ -63,34 +64,34 @@ def rotary() -> Recipe:
 
 
 def marey() -> Recipe:
-    """Marey's own: relative positions, and features that keep where in the frame things are.
+    """Marey's own: what moves where, relative positions, and a contrast between videos too.
 
-    The features of the backbone's middle stages are pooled over a coarse grid, because what moved
-    most on unseen videos was the layout of the body, which pooling over all of space loses.
+    Beside the backbone's features, over a coarse grid that keeps where things are, stands a grid of
+    optical flow, which brought most on unseen videos (`docs/log.md`). A step holds four videos of
+    each of two actions, as far as the table or the folders tell; else all videos count as one.
     """
-    recipe = rotary()
-    return replace(
-        recipe,
-        encoder=_with(recipe.encoder, pool="grid", size=112),
-        method=CarlConfig(frames=40),
-        optimizer=replace(recipe.optimizer, lr=3e-4, warmup=0.05),
+    return Recipe(
+        method=MareyConfig(),
+        encoder=EncoderConfig(
+            size=112,
+            pool="grid",
+            motion=14,
+            hidden=256,
+            width=128,
+            layers=2,
+            heads=4,
+            feedforward=256,
+            position="rotary",
+        ),
+        optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=1e-4, warmup=0.05),
+        data=DataConfig(videos=8, steps=1000, copies=4, together=4),
     )
 
 
 def demo() -> Recipe:
-    """`marey` for some dozens of videos and a few minutes: a smaller transformer, fewer steps.
-
-    The published width learns so few videos by heart; `docs/log.md` has the numbers.
-    """
+    """`marey` for some dozens of videos and a few minutes."""
     recipe = marey()
-    return replace(
-        recipe,
-        encoder=_with(
-            recipe.encoder, width=128, hidden=256, layers=2, heads=4, feedforward=256, dropout=0.0
-        ),
-        optimizer=replace(recipe.optimizer, lr=1e-3),
-        data=replace(recipe.data, steps=400, copies=3),
-    )
+    return replace(recipe, data=replace(recipe.data, steps=400, copies=3))
 
 
 def tcc() -> Recipe:
@@ -146,6 +147,17 @@ def carl_tiny() -> Recipe:
         ),
         optimizer=OptimizerConfig(lr=3e-3),
         data=DataConfig(videos=8, steps=120, copies=3),
+    )
+
+
+def marey_tiny() -> Recipe:
+    """`marey` on the encoder of `carl_tiny`, with motion."""
+    recipe = carl_tiny()
+    return replace(
+        recipe,
+        method=MareyConfig(frames=24, variance=4.0),
+        encoder=_with(recipe.encoder, motion=8),
+        data=replace(recipe.data, together=2),
     )
 
 
@@ -228,6 +240,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lav_penn": lav_penn,
     "sal_penn": sal_penn,
     "carl_tiny": carl_tiny,
+    "marey_tiny": marey_tiny,
     "mcl_tiny": mcl_tiny,
     "tcc": tcc,
     "tcn": tcn,

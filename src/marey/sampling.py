@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from marey.errors import ConfigError
 from marey.types import I64, Bool
 
+_SHORTEST = 12  # frames that a cut leaves of a video; fewer hardly show what moves
+
 
 def two_blocks(
     frames: int, length: int, rng: np.random.Generator, *, stretch: float, overlap: float
@@ -44,6 +46,46 @@ def two_blocks(
         for start, block in zip((first, second), blocks, strict=True)
     ]
     return [(index, np.ones(length, bool)) for index in picks]
+
+
+def two_cuts(
+    frames: int,
+    length: int,
+    rng: np.random.Generator,
+    *,
+    stretch: float,
+    cut: float,
+    overlap: float,
+) -> list[tuple[I64, Bool]]:
+    """Frame numbers of two views, as `two_blocks`, that leave out ends of short videos too.
+
+    A block has alpha * length frames, alpha ~ U(1, stretch), and at most a share ~ U(cut, 1) of the
+    video (though twelve frames, if there are so many). A block of less than `length` frames gives
+    all it has, padded at the end.
+
+    Returns two pairs (index (length,) int64, valid (length,) bool).
+    Raises ConfigError for an empty video or settings out of range.
+    """
+    if frames < 1 or length < 1 or stretch < 1 or not (0 <= overlap <= 1 and 0 < cut <= 1):
+        raise ConfigError(
+            f"cannot take views of {length} frames from {frames} (stretch {stretch} must be >= 1, "
+            f"cut {cut} and overlap {overlap} within 0..1)"
+        )
+    reach = int((1 - overlap) * length)
+    views: list[tuple[I64, Bool]] = []
+    first = None
+    for _ in range(2):
+        most = max(min(frames, _SHORTEST), int(frames * rng.uniform(cut, 1)))
+        block = min(most, math.ceil(rng.uniform(1, stretch) * length))
+        last = frames - block
+        if first is None:
+            start = first = int(rng.integers(0, last + 1))
+        else:
+            start = int(
+                rng.integers(min(last, max(0, first - reach)), min(last, first + reach) + 1)
+            )
+        views.append(_padded(start + rng.choice(block, min(length, block), replace=False), length))
+    return views
 
 
 def random_frames(frames: int, length: int, rng: np.random.Generator) -> tuple[I64, Bool]:

@@ -44,7 +44,8 @@ def files(desk: Desk, recipe: Recipe, what: str, *, rounds: int = 3) -> Case:
     model = untrained(desk, recipe)
     method, info = model.method, probe(path)
     side = decode_size(recipe.encoder.size)
-    pixels = torch.from_numpy(read(path, size=side).pixels)[:, None]
+    pixels = torch.from_numpy(read(path, size=side).pixels)
+    units = type(method).units(recipe, info.frames)
     features = extract(method, info, desk.where)
     if not desk.quick:
         method.expect(MANY)
@@ -54,7 +55,9 @@ def files(desk: Desk, recipe: Recipe, what: str, *, rounds: int = 3) -> Case:
             lambda: [len(chunk) for chunk in stream(path, size=side)], info.frames
         ),
         "floor: pictures and backbone alone": Way(
-            lambda: see(method.features, pixels, recipe.encoder.size, method.crop, desk.where),
+            lambda: see(
+                method.features, pixels, units, recipe.encoder.size, method.crop, desk.where
+            ),
             info.frames,
         ),
         "floor: transformer alone": Way(

@@ -34,6 +34,7 @@ from marey.methods.base import Method, spread
 from marey.models import backbone
 from marey.progress import ahead, bar
 from marey.types import F32, Bool
+from marey.units import one_after_another
 
 TITLES = {"svm": "SVM", "linear": "linear", "knn": f"{NEIGHBOURS}-NN"}
 TITLES |= {f"r{k}": f"R@{k}" for k in RANKS}
@@ -272,10 +273,13 @@ def _vectors(
             units, frames = seen
             vectors: dict[str, F32] = {}
             if pictures is not None:
-                features = see(pictures.features, frames[:, None], size, "whole", where)
+                alone = one_after_another(len(frames), 1)
+                features = see(pictures.features, frames, alone, size, "whole", where)
                 vectors["frozen"] = pictures.vector(features).numpy()
+            clip_by_clip, places = units.flatten(0, 1), one_after_another(*units.shape[:2])
             for name, network in networks.items():
-                vectors[name] = see(network, units, size, method.crop, where).mean(0).numpy()
+                rows = see(network, clip_by_clip, places, size, method.crop, where)
+                vectors[name] = rows.mean(0).numpy()
             found.append((entry, vectors))
     if not found:
         raise ManifestError(f"None of the {len(corpus)} videos can be read; {left_out[0][1]}")

@@ -53,8 +53,10 @@ class FeatureStore:
 def _fingerprint(method: Method, where: torch.device) -> str:
     """Names what `features` computes: the weights themselves, and how it looks at a frame."""
     encoder = method.recipe.encoder
-    pool = getattr(encoder, "pool", "")
-    hashed = hashlib.sha256(repr((encoder.size, pool, method.crop, where.type)).encode())
+    looks = [encoder.size, getattr(encoder, "pool", ""), method.crop, where.type]
+    if motion := getattr(encoder, "motion", 0):
+        looks.append(motion)
+    hashed = hashlib.sha256(repr(tuple(looks)).encode())
     for name, tensor in method.get_submodule("encoder.backbone").state_dict().items():
         hashed.update(name.encode())
         hashed.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())

@@ -130,7 +130,9 @@ def by_name(
     def by(network: Method, kind: str) -> Embedding:
         def embed(video: Labelled, part: slice) -> F32:
             rows = getattr(video, kind)[part].float()
-            return vectors(network, rows, np.arange(len(rows)), where)
+            # a part ends as a video does: its last row must not see the frame behind it
+            units = type(network).units(network.recipe, len(rows))
+            return vectors(network, rows[units[:, 0]], np.arange(len(rows)), where)
 
         return embed
 

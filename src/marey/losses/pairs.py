@@ -11,14 +11,12 @@ from torch import Tensor
 from marey.errors import ConfigError
 
 
-def same_action(group: Tensor, videos: Sequence[str]) -> Tensor:
+def pairs_of_one_action(group: Tensor, videos: Sequence[str]) -> Tensor:
     """(P, 2) int64 places in the batch of all ordered pairs of different videos of one action.
 
     group: (B,), equal where videos show the same action; all videos of which that is not known,
         -1, count as one action.
     videos: B names; two views of one video are no pair.
-
-    Raises ConfigError where there is no pair.
     """
     groups = group.tolist()
     pairs = [
@@ -26,13 +24,19 @@ def same_action(group: Tensor, videos: Sequence[str]) -> Tensor:
         for a, b in permutations(range(len(groups)), 2)
         if groups[a] == groups[b] and videos[a] != videos[b]
     ]
-    if not pairs:
+    return torch.tensor(pairs, dtype=torch.int64, device=group.device).view(-1, 2)
+
+
+def same_action(group: Tensor, videos: Sequence[str]) -> Tensor:
+    """What `pairs_of_one_action` gives. Raises ConfigError where there is no pair."""
+    pairs = pairs_of_one_action(group, videos)
+    if not len(pairs):
         raise ConfigError(
             "This method compares different videos of one action, and a step held no two "
             f"({', '.join(videos)}); give --data.together 2 or more, a column `action` in the "
             "table of videos or one folder per action, and at least two videos of every action."
         )
-    return torch.tensor(pairs, device=group.device)
+    return pairs
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:

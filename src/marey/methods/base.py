@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from marey.config import EncoderConfig, FrameMethodConfig, Recipe
+from marey.errors import ConfigError
 from marey.models.clip_encoder import ClipEncoder
 from marey.models.encoder import FrameEncoder
 from marey.motion import MotionMaps, MotionSettings
@@ -81,6 +82,12 @@ class Method(nn.Module, ABC):
         """
         return spread(frames, count)[:, None]
 
+    @classmethod
+    def spans(cls, recipe: Recipe, frames: int) -> tuple[I64, int]:
+        """(N,) the first frame that each row of a video's embedding stands for, and how many."""
+        units = cls.units(recipe, frames)
+        return units[:, 0], int(units[0, -1] - units[0, 0]) + 1
+
     @property
     @abstractmethod
     def width(self) -> int:
@@ -118,8 +125,31 @@ class FrameMethod(Method):
         super().__init__(recipe)
         assert isinstance(recipe.encoder, EncoderConfig)
         assert isinstance(recipe.method, FrameMethodConfig)
+        if recipe.encoder.motion and (recipe.encoder.frozen != "all" or not recipe.data.copies):
+            raise ConfigError(
+                "Motion is read from stored features; with --encoder.motion, --encoder.frozen must "
+                "be all and --data.copies at least 1."
+            )
         # absolute positions are stretched to the frames of a training view
         self.encoder = FrameEncoder(recipe.encoder, recipe.method.frames)
+
+    @classmethod
+    def units(cls, recipe: Recipe, frames: int, count: int | None = None) -> I64:
+        """A frame, and with motion the one after it; the last frame counts as the one before."""
+        at = spread(frames, count)
+        if not cls.sees_motion(recipe):
+            return at[:, None]
+        at = np.minimum(at, max(frames - 2, 0))
+        return np.stack((at, np.minimum(at + 1, frames - 1)), 1)
+
+    @classmethod
+    def spans(cls, recipe: Recipe, frames: int) -> tuple[I64, int]:
+        return spread(frames, None), 1
+
+    @staticmethod
+    def sees_motion(recipe: Recipe) -> bool:
+        """Whether `features` looks at pairs of frames."""
+        return isinstance(recipe.encoder, EncoderConfig) and recipe.encoder.motion > 0
 
     @property
     def cacheable(self) -> bool:
@@ -133,7 +163,7 @@ class FrameMethod(Method):
         self.encoder.expect(units)
 
     def features(self, pixels: Tensor) -> Tensor:
-        return self.encoder.features(pixels.flatten(0, 1))
+        return self.encoder.features(pixels)
 
     def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         return F.normalize(self.encoder.head(features, times, valid).float(), dim=-1)
@@ -144,7 +174,8 @@ class FrameMethod(Method):
         if batch.cached:
             features = batch.inputs.flatten(0, 1)
         else:
-            features = self.encoder.features(batch.inputs.flatten(0, 2)).view(b * v, t, -1)
+            pixels = batch.inputs.flatten(0, 2)[:, None]
+            features = self.encoder.features(pixels).view(b * v, t, -1)
         times, valid = batch.index.flatten(0, 1), batch.valid.flatten(0, 1)
         rows: Tensor = self.encoder.head(features, times, valid)
         return rows.view(b, v, t, -1)

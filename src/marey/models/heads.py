@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,20 +17,58 @@ class RowNorm(nn.BatchNorm1d):
         return super().forward(x.reshape(-1, x.shape[-1])).view(x.shape)
 
 
+class MotionHead(nn.Module):
+    """Three small convolutions over a grid of flow, which keep where in it things move.
+
+    Flow has long tails: beyond a few standard deviations it is cut off.
+    """
+
+    WIDTH, KEPT, TAIL = 32, 24, 6.0
+
+    def __init__(self, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+        self.scale = nn.BatchNorm2d(2, affine=False)
+        wide = 2 * self.WIDTH
+
+        def layer(channels: int, out: int, stride: int) -> list[nn.Module]:
+            conv = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+            return [conv, nn.BatchNorm2d(out), nn.ReLU()]
+
+        self.layers = nn.Sequential(
+            *layer(2, self.WIDTH, 1),
+            *layer(self.WIDTH, wide, 2),
+            *layer(wide, wide, 1),
+            nn.Conv2d(wide, self.KEPT, 1),
+        )
+        self.out = self.KEPT * ((cells + 1) // 2) ** 2
+
+    def forward(self, flow: Tensor) -> Tensor:
+        """(..., 2 * cells^2) to (..., out)."""
+        grid = flow.reshape(-1, 2, self.cells, self.cells)
+        grid = self.scale(grid).clamp(-self.TAIL, self.TAIL)
+        out: Tensor = self.layers(grid).flatten(1)
+        return out.view(*flow.shape[:-1], -1)
+
+
 class FrameHead(nn.Module):
     """Features of frames to embeddings: two linear layers, the transformer, a linear layer.
 
     CARL, section 3.2: twice (dropout, linear, BatchNorm, ReLU), linear to the transformer's
-    width, transformer, linear to D.
+    width, transformer, linear to D. Where frames have motion, convolutions look at it first.
 
     Args:
-        features: channels of a frame's pooled features.
+        features: channels of a frame's features, motion among them.
         train_rows: T, to which absolute positions are stretched.
     """
 
     def __init__(self, features: int, config: EncoderConfig, train_rows: int) -> None:
         super().__init__()
         hidden = config.hidden
+        self.motion = MotionHead(config.motion) if config.motion else None
+        if self.motion is not None:
+            self.pictures = features - 2 * config.motion**2
+            features = self.pictures + self.motion.out
         self.project = nn.Sequential(
             nn.Dropout(config.dropout),
             nn.Linear(features, hidden),
@@ -54,6 +93,9 @@ class FrameHead(nn.Module):
 
     def forward(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, T, F) features at `times` (B, T), in frames, to (B, T, D), not normalised."""
+        if self.motion is not None:
+            moving = self.motion(features[..., self.pictures :])
+            features = torch.cat((features[..., : self.pictures], moving), -1)
         out: Tensor = self.embed(self.transformer(self.project(features), times, valid))
         return out
 

@@ -1,0 +1,95 @@
+"""Marey's own: what moves where, contrasted within a video and between videos of one action.
+
+Within a video, CARL's sequence contrast (`marey.losses.sequence`), of views that may start late and
+end early. Between videos, the same contrast along their alignment (`marey.losses.between`): without
+it, videos of other people and cameras lie wherever they fall. Which videos show one action is taken
+from the table or the folders; where nothing is known all videos count as one action, as in a folder
+of one procedure.
+
+What was tried on the way here, and what each part brings: `docs/log.md`, `docs/results.md`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from marey.augment import draw
+from marey.config import MareyConfig, Recipe
+from marey.losses.between import between_videos_loss
+from marey.losses.pairs import pairs_of_one_action
+from marey.losses.sequence import sequence_contrastive_loss
+from marey.methods.base import FrameMethod
+from marey.models.heads import ProjectionHead
+from marey.motion import MotionMaps
+from marey.sampling import two_cuts
+from marey.types import Batch, StepOutput, VideoInfo, View
+
+
+def settings(recipe: Recipe) -> MareyConfig:
+    assert isinstance(recipe.method, MareyConfig)
+    return recipe.method
+
+
+class Marey(FrameMethod):
+    """Sequence contrast within each video, and between videos of one action."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.projection = ProjectionHead(recipe.encoder.dimension)
+
+    @classmethod
+    def views(
+        cls,
+        recipe: Recipe,
+        video: VideoInfo,
+        rng: np.random.Generator,
+        motion: MotionMaps | None = None,
+    ) -> list[View]:
+        config = settings(recipe)
+        blocks = two_cuts(
+            video.frames,
+            config.frames,
+            rng,
+            stretch=config.stretch,
+            cut=config.cut,
+            overlap=config.overlap,
+        )
+        return [
+            View(
+                index,
+                valid,
+                draw(rng, recipe.augment, height=video.height, width=video.width),
+            )
+            for index, valid in blocks
+        ]
+
+    def forward(self, batch: Batch) -> StepOutput:
+        config = settings(self.recipe)
+        z = self.projection(self.rows(batch))
+        within = sequence_contrastive_loss(
+            z,
+            batch.index,
+            batch.valid,
+            variance=config.variance,
+            temperature=config.temperature,
+        )
+        terms = {"within": within.detach()}
+        if not config.between:
+            return StepOutput(within, terms)
+        pairs = pairs_of_one_action(batch.group, batch.videos)
+        if not len(pairs):
+            return StepOutput(within, terms | {"between": torch.zeros_like(within)})
+        between = between_videos_loss(
+            z,
+            batch.index / batch.lengths[:, None, None],
+            batch.valid,
+            pairs,
+            clock=config.clock,
+            width=config.width,
+            temperature=config.temperature,
+        )
+        return StepOutput(within + config.between * between, terms | {"between": between.detach()})
+
+
+METHOD = Marey
