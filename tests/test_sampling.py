@@ -21,6 +21,7 @@ from marey.sampling import (
     schedule,
     schedule_together,
     two_blocks,
+    two_cuts,
 )
 from marey.types import I64, VideoInfo
 
@@ -49,6 +50,45 @@ def test_views_hold_true_frame_times_in_order(
         assert real.max() < frames
         assert (index[~valid] == frames - 1).all()
         assert real.max() - real.min() < max(length * stretch + 1, length)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 400),
+    st.integers(1, 100),
+    st.floats(1, 3),
+    st.floats(0.05, 1),
+    st.floats(0, 1),
+    st.integers(0, 10**6),
+)
+def test_cuts_hold_true_frame_times_in_order_and_stay_near_one_another(
+    frames: int, length: int, stretch: float, cut: float, overlap: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    views = two_cuts(frames, length, rng, stretch=stretch, cut=cut, overlap=overlap)
+    assert len(views) == 2
+    for index, valid in views:
+        assert index.shape == valid.shape == (length,)
+        real = index[valid]
+        assert min(frames, length, 12, int(np.ceil(length * stretch))) <= len(real) <= length
+        assert (np.diff(real) > 0).all()
+        assert 0 <= real.min() <= real.max() < frames
+        assert (index[~valid] == real[-1]).all()
+        assert np.ptp(real) < max(length * stretch + 1, length)
+
+
+def test_cuts_leave_out_the_ends_of_short_videos() -> None:
+    rng = np.random.default_rng(0)
+    views = [
+        index[valid]
+        for _ in range(200)
+        for index, valid in two_cuts(30, 40, rng, stretch=1.5, cut=0.5, overlap=0.2)
+    ]
+    late = np.mean([view[0] > 0 for view in views])
+    soon = np.mean([view[-1] < 29 for view in views])
+    assert late > 0.7
+    assert soon > 0.7
+    assert min(len(view) for view in views) >= 14
 
 
 @settings(max_examples=100, deadline=None)
