@@ -365,7 +365,7 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
         track = container.add_stream("mjpeg", rate=1)
-        track.disposition = Disposition.attached_pic
+        track.disposition = Disposition.attached_pic.value
         track.width, track.height, track.pix_fmt = 96, 48, "yuvj420p"
         container.mux(track.encode(av.VideoFrame.from_ndarray(stripes(0))))
         container.mux(track.encode())

@@ -193,7 +193,7 @@ class Check:
 
     def pytest(self, made: Environment, *words: str) -> str:
         """Tests of the sdist on the wheel; pytest's last line."""
-        options = ("-p", "no:cacheprovider", "-rs", *words)
+        options = ("-p", "no:cacheprovider", "-rsf", *words)
         return made.run("-m", "pytest", *options, at=self.source).strip().splitlines()[-1]
 
 

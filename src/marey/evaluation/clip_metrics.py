@@ -88,7 +88,7 @@ def most_similar(train: Array, test: Array, count: int) -> tuple[I64, F64]:
     """The training vectors of largest cosine similarity to each test vector, the largest first.
 
     They are sought in blocks of float32, so that memory does not grow with N x M, and then put in
-    order in float64; of equally similar ones the first come first. Vectors are compared about their
+    order in float64; of equal ones the first come first. Vectors are compared about their
     mean: those of an untrained network differ in digits that float32 would not keep otherwise.
 
     train: (N, F).  test: (M, F).  count: K at most; N, where there are fewer.
