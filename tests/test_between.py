@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from marey.errors import ShapeError
-from marey.losses.between import between_videos_loss
+from marey.losses.between import _share_of_paths, between_videos_loss
+from marey.losses.lav import soft_dtw
 from marey.losses.pairs import pairs_of_one_action
 
 
@@ -70,6 +71,14 @@ def test_the_loss_is_that_of_the_loops(clock: float) -> None:
     settings = {"clock": clock, "width": 0.2, "reach": 0.3, "temperature": 0.3, "gamma": 0.2}
     fast = between_videos_loss(z, progress, valid, pairs, **settings)
     assert float(fast) == pytest.approx(slow(z, progress, valid, pairs, **settings), rel=1e-6)
+
+
+def test_the_alignment_is_the_gradient_of_soft_time_warping() -> None:
+    cost = torch.rand(4, 7, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows, columns = torch.tensor([7, 1, 4, 7]), torch.tensor([9, 5, 1, 3])
+    free = cost.clone().requires_grad_()
+    soft_dtw(free, 0.05, rows, columns).sum().backward()
+    torch.testing.assert_close(_share_of_paths(cost, rows, columns, 0.05), free.grad)
 
 
 def test_padding_has_no_influence_and_no_gradient() -> None:

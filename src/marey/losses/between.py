@@ -8,12 +8,12 @@ passed as far as that is trusted.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from marey.errors import ShapeError
-from marey.losses.lav import soft_dtw
 
 
 def between_videos_loss(
@@ -87,8 +87,36 @@ def between_videos_loss(
 
 
 def _share_of_paths(cost: Tensor, rows: Tensor, columns: Tensor, gamma: float) -> Tensor:
-    """(P, N, M) expected alignment: the gradient of soft time warping by its costs."""
-    with torch.enable_grad():
-        free = cost.detach().requires_grad_()
-        (share,) = torch.autograd.grad(soft_dtw(free, gamma, rows, columns).sum(), free)
-    return share
+    """(P, N, M) share of soft time warping's paths that pass through each cell of (P, N, M) costs.
+
+    The gradient of `marey.losses.lav.soft_dtw` by its costs (Cuturi and Blondel, algorithm 2), an
+    anti-diagonal of all tables at a time. In NumPy, for it needs no gradient itself, and hundreds
+    of small steps keep threads and devices waiting for one another.
+    """
+    c = cost.detach().to("cpu", torch.float64).numpy() / gamma
+    p, n, m = c.shape
+    last_row, last_column = rows.cpu().numpy() - 1, columns.cpu().numpy() - 1
+    diagonals = []
+    for d in range(n + m - 1):
+        i = np.arange(max(0, d - m + 1), min(n - 1, d) + 1)
+        diagonals.append((i, d - i))
+
+    # best[i + 1, j + 1]: the soft cost of the paths from the start to (i, j), itself included
+    best = np.full((p, n + 1, m + 1), np.inf)
+    best[:, 0, 0] = 0.0
+    for i, j in diagonals:
+        ways = np.stack((best[:, i, j], best[:, i, j + 1], best[:, i + 1, j]))
+        least = ways.min(0)
+        soft = np.log(np.exp(least - ways).sum(0))
+        best[:, i + 1, j + 1] = c[:, i, j] + least - soft
+
+    share = np.zeros((p, n + 1, m + 1))
+    arrive = np.full((p, n + 1, m + 1), -np.inf)  # the cost of arriving at a cell, without its own
+    arrive[:, :n, :m] = best[:, 1:, 1:] - c
+    here = best[:, 1:, 1:]
+    for i, j in reversed(diagonals):
+        for k, step in ((i + 1, j + 1), (i + 1, j), (i, j + 1)):
+            share[:, i, j] += share[:, k, step] * np.exp(arrive[:, k, step] - here[:, i, j])
+        ends = (i == last_row[:, None]) & (j == last_column[:, None])
+        share[:, i, j] += ends
+    return torch.from_numpy(share[:, :n, :m]).to(cost)
