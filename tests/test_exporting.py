@@ -166,6 +166,7 @@ def small(kind: str) -> Method:
             weights="random",
             size=56 if kind == "vit" else 32,
             position="rotary" if kind == "vit" else "absolute",
+            motion=8 if kind == "resnet" else 0,
         )
         method = build(replace(recipe, encoder=encoder))
     torch.manual_seed(0)

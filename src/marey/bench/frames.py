@@ -146,16 +146,20 @@ def _floors(recipes: Mapping[str, Recipe]) -> dict[str, _Floor]:
             continue
         still = {} if encoders else {"clock": "clock"}
         if not any(_looks(encoder) == _looks(other) for other in encoders):
-            still["frozen"] = title(f"frozen, {encoder.pool} pooling", name)
-        row = title(f"untrained, {encoder.position} positions, {encoder.pool} pooling", name)
+            still["frozen"] = title(f"frozen, {_seen(encoder)}", name)
+        row = title(f"untrained, {encoder.position} positions, {_seen(encoder)}", name)
         floors[name] = _Floor(row, still)
         encoders.append(encoder)
     return floors
 
 
-def _looks(encoder: EncoderConfig) -> tuple[str, ...]:
+def _seen(encoder: EncoderConfig) -> str:
+    return f"{encoder.pool} pooling" + (" and motion" if encoder.motion else "")
+
+
+def _looks(encoder: EncoderConfig) -> tuple[str | int, ...]:
     """What the features of a backbone depend on before it is trained."""
-    return encoder.backbone, encoder.weights, encoder.pool
+    return encoder.backbone, encoder.weights, encoder.pool, encoder.motion
 
 
 @dataclass(frozen=True)
