@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from marey.augment import augment, draw, plain
-from marey.config import CarlConfig, Recipe
+from marey.config import CarlConfig, EncoderConfig, Recipe
 from marey.evaluation.frames import phase_progress, shift
 from marey.methods import build
 from marey.methods.base import Method
-from marey.recipes import demo
+from marey.models.transformer import Position
+from marey.recipes import carl
 from marey.sampling import schedule, two_blocks
 from marey.synthetic.world import sample_video
 from marey.types import F64, I64, Batch
@@ -57,11 +58,29 @@ Look = Callable[[Video, I64, np.random.Generator], Tensor]
 """What a network is shown instead of frames (T,) of a video: (T, F)."""
 
 
-def recipe(position: str, frames: int, side: int, seed: int) -> Recipe:
-    """CARL on the small encoder of the recipe `demo`, with views of so many frames."""
-    base = demo()
-    encoder = replace(base.encoder, position=position, size=side)
-    return replace(base, encoder=encoder, method=CarlConfig(frames=frames), seed=seed)
+def recipe(position: Position, frames: int, side: int, seed: int) -> Recipe:
+    """CARL on a small encoder, with views of so many frames."""
+    base = carl()
+    encoder = EncoderConfig(
+        size=side,
+        pool="grid",
+        hidden=256,
+        width=128,
+        layers=2,
+        heads=4,
+        feedforward=256,
+        dropout=0.0,
+        position=position,
+    )
+    optimizer = replace(base.optimizer, lr=1e-3, warmup=0.05)
+    return replace(
+        base,
+        encoder=encoder,
+        method=CarlConfig(frames=frames),
+        optimizer=optimizer,
+        data=replace(base.data, copies=3),
+        seed=seed,
+    )
 
 
 def make_world(scale: Scale, seed: int) -> tuple[list[Video], list[Video]]:
