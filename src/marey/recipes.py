@@ -81,6 +81,7 @@ def marey() -> Recipe:
             layers=2,
             heads=4,
             feedforward=256,
+            dropout=0.0,
             position="rotary",
         ),
         optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=1e-4, warmup=0.05),
