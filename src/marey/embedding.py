@@ -153,9 +153,9 @@ def see(
     frames: (M, H, W, 3) uint8.   units: (N, L) places of each unit's frames among them.
     size, crop: as of `marey.augment.plain`.
     """
-    rows = []
-    for start in range(0, len(units), max(1, UNITS // units.shape[1])):
-        part = units[start : start + max(1, UNITS // units.shape[1])]
+    rows, step = [], max(1, UNITS // units.shape[1])
+    for start in range(0, len(units), step):
+        part = units[start : start + step]
         low, stop = int(part.min()), int(part.max()) + 1
         pixels = plain(frames[low:stop].to(where), size, crop=crop)
         with torch.inference_mode():
