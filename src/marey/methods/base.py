@@ -7,18 +7,20 @@ never ask which one it is. `CONTRIBUTING.md` shows how to add one in five steps.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from marey.augment import draw
 from marey.config import EncoderConfig, FrameMethodConfig, Recipe
 from marey.errors import ConfigError
 from marey.models.clip_encoder import ClipEncoder
 from marey.models.encoder import FrameEncoder
 from marey.motion import MotionMaps, MotionSettings
-from marey.types import I64, Batch, StepOutput, VideoInfo, View
+from marey.types import I64, Batch, Bool, StepOutput, VideoInfo, View
 
 
 class Method(nn.Module, ABC):
@@ -114,6 +116,16 @@ def spread(places: int, count: int | None) -> I64:
     if count is None or count >= places:
         return np.arange(places, dtype=np.int64)
     return np.rint(np.linspace(0, places - 1, count)).astype(np.int64)
+
+
+def augmented(
+    recipe: Recipe, video: VideoInfo, rng: np.random.Generator, chosen: Sequence[tuple[I64, Bool]]
+) -> list[View]:
+    """Views of the chosen frames, (T,) index and valid each, and for each its own augmentation."""
+    return [
+        View(index, valid, draw(rng, recipe.augment, height=video.height, width=video.width))
+        for index, valid in chosen
+    ]
 
 
 class FrameMethod(Method):

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from marey.augment import draw
 from marey.config import CarlConfig, Recipe
 from marey.losses.sequence import sequence_contrastive_loss
-from marey.methods.base import FrameMethod
+from marey.methods.base import FrameMethod, augmented
 from marey.models.heads import ProjectionHead
 from marey.motion import MotionMaps
 from marey.sampling import two_blocks
@@ -46,14 +45,7 @@ class Carl(FrameMethod):
         blocks = two_blocks(
             video.frames, config.frames, rng, stretch=config.stretch, overlap=config.overlap
         )
-        return [
-            View(
-                index,
-                valid,
-                draw(rng, recipe.augment, height=video.height, width=video.width),
-            )
-            for index, valid in blocks
-        ]
+        return augmented(recipe, video, rng, blocks)
 
     def forward(self, batch: Batch) -> StepOutput:
         rows = self.rows(batch)

@@ -15,11 +15,10 @@ from __future__ import annotations
 import numpy as np
 import torch.nn.functional as F
 
-from marey.augment import draw
 from marey.config import LavConfig, Recipe
 from marey.losses.lav import lav_loss
 from marey.losses.pairs import same_action
-from marey.methods.base import FrameMethod
+from marey.methods.base import FrameMethod, augmented
 from marey.motion import MotionMaps
 from marey.sampling import random_frames
 from marey.types import Batch, StepOutput, VideoInfo, View
@@ -44,9 +43,8 @@ class Lav(FrameMethod):
         rng: np.random.Generator,
         motion: MotionMaps | None = None,
     ) -> list[View]:
-        index, valid = random_frames(video.frames, settings(recipe).frames, rng)
-        look = draw(rng, recipe.augment, height=video.height, width=video.width)
-        return [View(index, valid, look)]
+        chosen = random_frames(video.frames, settings(recipe).frames, rng)
+        return augmented(recipe, video, rng, [chosen])
 
     def forward(self, batch: Batch) -> StepOutput:
         config = settings(self.recipe)

@@ -14,12 +14,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from marey.augment import draw
 from marey.config import MareyConfig, Recipe
 from marey.losses.between import between_videos_loss
 from marey.losses.pairs import pairs_of_one_action
 from marey.losses.sequence import sequence_contrastive_loss
-from marey.methods.base import FrameMethod
+from marey.methods.base import FrameMethod, augmented
 from marey.models.heads import ProjectionHead
 from marey.motion import MotionMaps
 from marey.sampling import two_cuts
@@ -55,14 +54,7 @@ class Marey(FrameMethod):
             cut=config.cut,
             overlap=config.overlap,
         )
-        return [
-            View(
-                index,
-                valid,
-                draw(rng, recipe.augment, height=video.height, width=video.width),
-            )
-            for index, valid in blocks
-        ]
+        return augmented(recipe, video, rng, blocks)
 
     def forward(self, batch: Batch) -> StepOutput:
         config = settings(self.recipe)

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from marey.augment import draw
 from marey.config import Recipe, TcnConfig
 from marey.losses.tcn import n_pairs
-from marey.methods.base import FrameMethod
+from marey.methods.base import FrameMethod, augmented
 from marey.motion import MotionMaps
 from marey.sampling import frame_pairs
 from marey.types import Batch, StepOutput, VideoInfo, View
@@ -39,11 +38,10 @@ class Tcn(FrameMethod):
         motion: MotionMaps | None = None,
     ) -> list[View]:
         config = settings(recipe)
-        index, valid = frame_pairs(
+        chosen = frame_pairs(
             video.frames, config.frames, rng, window=config.window, stretch=config.stretch
         )
-        look = draw(rng, recipe.augment, height=video.height, width=video.width)
-        return [View(index, valid, look)]
+        return augmented(recipe, video, rng, [chosen])
 
     def forward(self, batch: Batch) -> StepOutput:
         rows = self.rows(batch)[:, 0]
