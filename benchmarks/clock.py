@@ -264,9 +264,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=".svg to write")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    torch.set_num_threads(
-        1
-    )  # so that the numbers are those of one machine for every number of cores
+    # one thread, so that the numbers do not depend on how many cores there are
+    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     found = measure(Scale(), given.seed)
     print(tables(found))

@@ -73,17 +73,13 @@ def two_cuts(
         )
     reach = int((1 - overlap) * length)
     views: list[tuple[I64, Bool]] = []
-    first = None
+    low, high = 0, frames  # where a block may start, as far as it then fits in
     for _ in range(2):
         most = max(min(frames, _SHORTEST), int(frames * rng.uniform(cut, 1)))
         block = min(most, math.ceil(rng.uniform(1, stretch) * length))
         last = frames - block
-        if first is None:
-            start = first = int(rng.integers(0, last + 1))
-        else:
-            start = int(
-                rng.integers(min(last, max(0, first - reach)), min(last, first + reach) + 1)
-            )
+        start = int(rng.integers(min(last, low), min(last, high) + 1))
+        low, high = max(0, start - reach), start + reach
         views.append(_padded(start + rng.choice(block, min(length, block), replace=False), length))
     return views
 

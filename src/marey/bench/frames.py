@@ -19,7 +19,7 @@ from marey.data import LeftOut
 from marey.embedding import Model
 from marey.errors import ConfigError
 from marey.evaluation.protocol import evaluate, labelled
-from marey.evaluation.scores import LESS_IS_BETTER, TITLES, caption
+from marey.evaluation.scores import LESS_IS_BETTER, PHASE_TITLES, caption
 from marey.manifest import Entry, Manifest
 from marey.recipes import named
 
@@ -87,7 +87,7 @@ def bench_frames(
         Sheet(
             name,
             f"{caption(shifted)}. Mean ± standard deviation (n - 1) over n seeds",
-            {metric: title for metric, title in TITLES.items() if metric != "elements"},
+            PHASE_TITLES,
             [*rows, *chosen],
             LESS_IS_BETTER,
         )

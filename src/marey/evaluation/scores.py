@@ -12,7 +12,7 @@ from typing import ClassVar
 from marey.data import LeftOut
 from marey.evaluation.tables import Grid, Tabled, numbers
 
-TITLES = {
+PHASE_TITLES = {
     "classification_10": "cls 10%",
     "classification_50": "cls 50%",
     "classification_100": "cls 100%",
@@ -23,9 +23,11 @@ TITLES = {
     "ap15": "AP@15",
     "error_nearest": "err NN",
     "error_dtw": "err DTW",
-    "elements": "elements",
 }
-"""Metrics by their short names in tables. Errors are in phases, less is better."""
+"""Metrics of phases by their short names in tables. Errors are in phases, less is better."""
+
+TITLES = PHASE_TITLES | {"elements": "elements"}
+"""All metrics of frames."""
 
 LESS_IS_BETTER = ("error_nearest", "error_dtw")
 

@@ -21,7 +21,7 @@ CAPTIONS = {
 
 TITLES = (
     {"gym99": "FineGym99", "gym288": "FineGym288"}
-    | {name: title for name, title in scores.TITLES.items() if name != "elements"}
+    | scores.PHASE_TITLES
     | {"svm": "SVM", "svm_split1": "SVM 1", "svm_split2": "SVM 2", "svm_split3": "SVM 3"}
     | clips.TITLES
     | {"accuracy": "accuracy"}
