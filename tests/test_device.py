@@ -14,7 +14,10 @@ from marey.errors import ConfigError
 CPU = torch.device("cpu")
 
 
-def cpu_with(monkeypatch: pytest.MonkeyPatch, *, amx: bool = False, bf16: bool = False) -> None:
+def cpu_with(
+    monkeypatch: pytest.MonkeyPatch, *, amx: bool = False, bf16: bool = False, gain: float = 4.0
+) -> None:
+    monkeypatch.setattr(device, "_bf16_gain", lambda: gain)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
 
@@ -41,6 +44,8 @@ def test_bf16_where_the_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch) 
     for amx, bf16 in ((True, True), (False, True), (True, False)):
         cpu_with(monkeypatch, amx=amx, bf16=bf16)
         assert device.precision(CPU) == torch.bfloat16
+    cpu_with(monkeypatch, amx=True, gain=0.9)
+    assert device.precision(CPU) == torch.float32
     cpu_with(monkeypatch)
     assert device.precision(CPU) == torch.float32
     for capability, dtype in (((7, 5), torch.float32), ((8, 0), torch.bfloat16)):
@@ -88,4 +93,11 @@ def test_describes_every_fast_path_with_a_reason(monkeypatch: pytest.MonkeyPatch
     assert facts["torch.compile"] == "off: there is no C++ compiler absent-compiler"
     cpu_with(monkeypatch, amx=True)
     if torch.backends.mkldnn.is_available():
-        assert device.describe()["bf16"] == "on: the CPU has AMX"
+        found = device.describe()["bf16"]
+        assert found == "on: the CPU has AMX, and a convolution takes 0.25 of float32's time"
+
+
+def test_bf16_is_tried_out_and_the_threads_stay_as_they_were() -> None:
+    threads = torch.get_num_threads()
+    assert device._bf16_gain() > 0
+    assert torch.get_num_threads() == threads

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -18,12 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from marey import video
+from marey import memory, video
 from marey.manifest import Manifest
 from marey.synthetic.world import render_world, sample_video
 
 OURS = "marey"
 """The way of a case that the others are held against."""
+
+USUAL = "the usual way"
+"""How the names of ways begin that get memory as the C library gives it (`marey.memory`)"""
 
 LEAST, MOST = 1.0, 100
 """Seconds that a case takes at least, with all its ways, and rounds that it takes at most for it"""
@@ -136,19 +140,20 @@ def take_turns(
     the time, only the median of many calls says something. At `MOST` rounds it ends.
     """
 
-    def timed(way: Way) -> float:
-        start = clock()
-        way.run()
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        return clock() - start
+    def timed(name: str) -> float:
+        with memory.returned() if name.startswith(USUAL) else nullcontext():
+            start = clock()
+            ways[name].run()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+            return clock() - start
 
-    first = {name: timed(way) if way.warm else math.nan for name, way in ways.items()}
+    first = {name: timed(name) if way.warm else math.nan for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     spent, done = 0.0, 0
     while done < rounds or (spent < LEAST and done < MOST):
-        for name, way in ways.items():
-            seconds[name].append(timed(way))
+        for name in ways:
+            seconds[name].append(timed(name))
             spent += seconds[name][-1]
         done += 1
     return {name: Times(first[name], tuple(seconds[name])) for name in ways}
