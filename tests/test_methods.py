@@ -15,7 +15,7 @@ import torch
 from marey import checkpoint
 from marey.config import Recipe
 from marey.data import Corpus, collate, survey
-from marey.embedding import Model, encode, extract
+from marey.embedding import Model, extract, relate, vectors
 from marey.errors import CheckpointError, ConfigError, TrainingError
 from marey.evaluation.protocol import evaluate
 from marey.manifest import Entry, Manifest
@@ -287,14 +287,17 @@ def test_embeddings_do_not_depend_on_chunks(
     method = build(RECIPES[name]()).eval()
     corpus: Corpus = survey(few)
     cpu = torch.device("cpu")
-    whole = extract(method, corpus.infos[0], cpu)
+    info = corpus.infos[0]
+    whole = extract(method, info, cpu, condensed=True)
+    at_once = vectors(
+        method, extract(method, info, cpu), type(method).spans(method.recipe, info.frames)[0], cpu
+    )
     monkeypatch.setattr(embedding, "CHUNK", 7)
     monkeypatch.setattr(embedding, "UNITS", 5)
-    parts = extract(method, corpus.infos[0], cpu)
-    one, two = (
-        encode(method, features, corpus.infos[0], "v", cpu).vectors for features in (whole, parts)
-    )
+    parts = extract(method, info, cpu, condensed=True)
+    one, two = (relate(method, rows, info, "v", cpu).vectors for rows in (whole, parts))
     assert (one * two).sum(1).min() > 0.9999
+    assert (one * at_once).sum(1).min() > 0.9999
 
 
 BASELINES = ("clock", "frozen", "untrained")

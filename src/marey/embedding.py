@@ -48,8 +48,8 @@ class Model:
         Raises VideoError where it cannot be decoded to its end.
         """
         info = info or probe(path)
-        features = extract(self.method, info, self.device)
-        return encode(self.method, features, info, name or str(path), self.device)
+        rows = extract(self.method, info, self.device, condensed=True)
+        return relate(self.method, rows, info, name or str(path), self.device)
 
 
 def embed(
@@ -120,11 +120,17 @@ def embed_to(
 
 
 def extract(
-    method: Method, info: VideoInfo, where: torch.device, units: I64 | None = None
+    method: Method,
+    info: VideoInfo,
+    where: torch.device,
+    units: I64 | None = None,
+    *,
+    condensed: bool = False,
 ) -> Tensor:
     """(N, F) float32 features of a whole video, decoded once, in constant memory of pixels.
 
     units: as of `marey.units.in_units`; by default those of the method's embedding.
+    condensed: keep only what `Method.relate` needs of them, for videos of any length.
 
     Raises VideoError where the video cannot be decoded to its end.
     """
@@ -135,8 +141,14 @@ def extract(
     size = recipe.encoder.size
     for pixels, index in ahead(in_units(info, units, decode_size(size), CHUNK), depth=2):
         frames = torch.from_numpy(pixels)
-        rows.append(see(method.features, frames, index, size, method.crop, where))
+        features = see(method.features, frames, index, size, method.crop, where)
+        rows.append(_condense(method, features, where) if condensed else features)
     return torch.cat(rows)
+
+
+def _condense(method: Method, features: Tensor, where: torch.device) -> Tensor:
+    with torch.inference_mode():
+        return method.condense(features.to(where)).float().cpu()
 
 
 def see(
@@ -163,14 +175,14 @@ def see(
     return torch.cat(rows)
 
 
-def encode(
-    method: Method, features: Tensor, info: VideoInfo, name: str, where: torch.device
+def relate(
+    method: Method, rows: Tensor, info: VideoInfo, name: str, where: torch.device
 ) -> Embeddings:
-    """Embeddings of a video from its features, in one pass of what comes after the backbone."""
+    """Embeddings of a video from its condensed features, in one pass of what comes after them."""
     first, span = type(method).spans(method.recipe, info.frames)
     return Embeddings(
         video=name,
-        vectors=vectors(method, features, first, where),
+        vectors=_vectors(method, rows, first, where),
         first=first,
         span=span,
         start_seconds=info.seconds[first],
@@ -180,6 +192,10 @@ def encode(
 
 def vectors(method: Method, features: Tensor, first: I64, where: torch.device) -> F32:
     """(N, D) unit vectors of the (N, F) features of rows that start at frames `first`."""
+    return _vectors(method, _condense(method, features, where), first, where)
+
+
+def _vectors(method: Method, rows: Tensor, first: I64, where: torch.device) -> F32:
     with torch.inference_mode():
         times = torch.from_numpy(first).to(where)[None]
-        return method.encode(features.to(where)[None], times)[0].float().cpu().numpy()
+        return method.relate(rows.to(where)[None], times)[0].float().cpu().numpy()

@@ -16,7 +16,7 @@ from marey.config import CarlConfig, ClipEncoderConfig, EncoderConfig, MclConfig
 from marey.data import LeftOut, Stores, decode_size, pixel_batches, survey
 from marey.device import precision
 from marey.distributed import Rank
-from marey.embedding import Model, encode, extract, see
+from marey.embedding import Model, extract, relate, see
 from marey.errors import TrainingError
 from marey.manifest import Manifest
 from marey.methods import build
@@ -46,7 +46,7 @@ def files(desk: Desk, recipe: Recipe, what: str, *, rounds: int = 3) -> Case:
     side = decode_size(recipe.encoder.size)
     pixels = torch.from_numpy(read(path, size=side).pixels)
     units = type(method).units(recipe, info.frames)
-    features = extract(method, info, desk.where)
+    rows = extract(method, info, desk.where, condensed=True)
     if not desk.quick:
         method.expect(MANY)
     ways = {
@@ -61,7 +61,7 @@ def files(desk: Desk, recipe: Recipe, what: str, *, rounds: int = 3) -> Case:
             info.frames,
         ),
         "floor: transformer alone": Way(
-            lambda: encode(method, features, info, "", desk.where), info.frames
+            lambda: relate(method, rows, info, "", desk.where), info.frames
         ),
     }
     return Case(

@@ -100,12 +100,23 @@ class Method(nn.Module, ABC):
         """(N, L, 3, H, W) normalised pixels of N units to (N, F) features, one unit at a time:
         the result for a unit does not depend on the others."""
 
-    @abstractmethod
     def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, N, F) features of whole videos to (B, N, D) embeddings of unit norm.
 
         times: (B, N) first frame of each unit.  valid: (B, N) bool, None where nothing is padded.
         """
+        return self.relate(self.condense(features), times, valid)
+
+    def condense(self, features: Tensor) -> Tensor:
+        """(..., N, F) features to what `relate` needs of them, one row at a time.
+
+        Of an hour of video there is room for this, not for the features.
+        """
+        return features
+
+    @abstractmethod
+    def relate(self, rows: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The second half of `encode`: it may look at all (B, N, C) rows of a video at once."""
 
     def expect(self, units: int) -> None:
         """Says how many units `features` is about to see, so that it may prepare (compile)."""
@@ -177,8 +188,11 @@ class FrameMethod(Method):
     def features(self, pixels: Tensor) -> Tensor:
         return self.encoder.features(pixels)
 
-    def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
-        return F.normalize(self.encoder.head(features, times, valid).float(), dim=-1)
+    def condense(self, features: Tensor) -> Tensor:
+        return self.encoder.head.condense(features)
+
+    def relate(self, rows: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
+        return F.normalize(self.encoder.head.relate(rows, times, valid).float(), dim=-1)
 
     def rows(self, batch: Batch) -> Tensor:
         """(B, V, T, D) embeddings of a batch's frames, before normalisation, with graph."""
@@ -217,5 +231,5 @@ class ClipMethod(Method):
         features: Tensor = self.encoder(pixels)[0]
         return features
 
-    def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
-        return F.normalize(features, dim=-1)
+    def relate(self, rows: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
+        return F.normalize(rows, dim=-1)

@@ -94,10 +94,19 @@ class FrameHead(nn.Module):
 
     def forward(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, T, F) features at `times` (B, T), in frames, to (B, T, D), not normalised."""
+        return self.relate(self.condense(features), times, valid)
+
+    def condense(self, features: Tensor) -> Tensor:
+        """(..., F) features to the transformer's (..., width), each row alone."""
         if self.motion is not None:
             moving = self.motion(features[..., self.pictures :])
             features = torch.cat((features[..., : self.pictures], moving), -1)
-        out: Tensor = self.embed(self.transformer(self.project(features), times, valid))
+        rows: Tensor = self.project(features)
+        return rows
+
+    def relate(self, rows: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, T, width) rows at `times` to (B, T, D): every row looks at every other."""
+        out: Tensor = self.embed(self.transformer(rows, times, valid))
         return out
 
 
