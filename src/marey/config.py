@@ -70,7 +70,9 @@ class EncoderConfig:
     """Cells along each side of a grid of optical flow that is seen beside the picture, less the
     camera's motion; 0 = the picture alone. Needs a frozen backbone and stored features."""
     hidden: int = 512
-    """Width of the two linear layers before the transformer."""
+    """Width of the linear layers before the transformer."""
+    hidden_layers: int = 2
+    """How many there are of them; the paper has two."""
     width: int = 256
     layers: int = 3
     heads: int = 8

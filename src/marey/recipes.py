@@ -77,6 +77,7 @@ def marey() -> Recipe:
             pool="grid",
             motion=14,
             hidden=256,
+            hidden_layers=1,
             width=128,
             layers=2,
             heads=4,

@@ -53,10 +53,11 @@ class MotionHead(nn.Module):
 
 
 class FrameHead(nn.Module):
-    """Features of frames to embeddings: two linear layers, the transformer, a linear layer.
+    """Features of frames to embeddings: linear layers, the transformer, a linear layer.
 
-    CARL, section 3.2: twice (dropout, linear, BatchNorm, ReLU), linear to the transformer's
-    width, transformer, linear to D. Where frames have motion, convolutions look at it first.
+    CARL, section 3.2: twice, or as often as the settings say, (dropout, linear, BatchNorm, ReLU),
+    linear to the transformer's width, transformer, linear to D. Where frames have motion,
+    convolutions look at it first.
 
     Args:
         features: channels of a frame's features, motion among them.
@@ -65,22 +66,22 @@ class FrameHead(nn.Module):
 
     def __init__(self, features: int, config: EncoderConfig, train_rows: int) -> None:
         super().__init__()
-        hidden = config.hidden
         self.motion = MotionHead(config.motion) if config.motion else None
         if self.motion is not None:
             self.pictures = features - 2 * config.motion**2
             features = self.pictures + self.motion.out
-        self.project = nn.Sequential(
-            nn.Dropout(config.dropout),
-            nn.Linear(features, hidden),
-            RowNorm(hidden),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(hidden, hidden),
-            RowNorm(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, config.width),
-        )
+        self.project = nn.Sequential()
+        for _ in range(config.hidden_layers):
+            self.project.extend(
+                (
+                    nn.Dropout(config.dropout),
+                    nn.Linear(features, config.hidden),
+                    RowNorm(config.hidden),
+                    nn.ReLU(),
+                )
+            )
+            features = config.hidden
+        self.project.append(nn.Linear(features, config.width))
         self.transformer = TemporalTransformer(
             width=config.width,
             layers=config.layers,
