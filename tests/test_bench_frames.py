@@ -138,6 +138,13 @@ def test_what_knows_no_seed_is_scored_once(
     turned = bench_frames(few, tmp_path, recipes=("clocked",), seeds=(1, 0), steps=0, size=32)
     assert turned.spread("whole", "clock", "tau").values == (0.5,)
     assert len(turned.spread("whole", untrained, "tau").values) == 2
+    # a score of a version that did not have this setting yet
+    old = tmp_path / "scores" / "clocked-1.json"
+    data = json.loads(old.read_text())
+    del data["settings"]["recipe"]["encoder"]["hidden_layers"]
+    old.write_text(json.dumps(data))
+    again = bench_frames(few, tmp_path, recipes=("clocked",), seeds=(0, 1), steps=0, size=32)
+    assert again.spread("shifted", "clocked", "tau") == found
     with pytest.raises(ConfigError, match="other settings"):
         bench_frames(few, tmp_path, recipes=("clocked",), seeds=(0,), steps=0, size=32, stride=3)
 

@@ -44,6 +44,20 @@ def test_motion_stands_behind_the_pictures_features() -> None:
     assert still[:, plain.width :].abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_view_may_show_its_motion_alone_in_training(share: float) -> None:
+    config = EncoderConfig(
+        backbone="resnet18", weights="random", motion=4, motion_alone=share, dropout=0.0
+    )
+    head = FrameEncoder(config, 8).head
+    features = torch.randn(2, 6, head.pictures + 2 * 4**2)
+    other = torch.cat((torch.randn(2, 6, head.pictures), features[..., head.pictures :]), -1)
+    for training in (True, False):
+        head.train(training)
+        same = torch.equal(head.condense(features), head.condense(other))
+        assert same == (training and share == 1)
+
+
 def test_a_frame_does_not_depend_on_its_neighbours() -> None:
     config = EncoderConfig(pool="grid")
     encoder = FrameEncoder(config, 8).eval()

@@ -69,6 +69,9 @@ class EncoderConfig:
     motion: int = 0
     """Cells along each side of a grid of optical flow that is seen beside the picture, less the
     camera's motion; 0 = the picture alone. Needs a frozen backbone and stored features."""
+    motion_alone: float = 0.0
+    """Share of the views in training that show their motion and not the picture, so that clothes
+    and rooms are not relied on where motion tells as much. Without effect where `motion` is 0."""
     hidden: int = 512
     """Width of the linear layers before the transformer."""
     hidden_layers: int = 2
@@ -136,7 +139,7 @@ class MareyConfig:
     variance: float = 10.0
     """Variance of the Gaussian within a video, in frames squared."""
     temperature: float = 0.1
-    between: float = 2.0
+    between: float = 1.0
     """Weight of the contrast between videos of one action; 0 = none."""
     width: float = 0.06
     """Standard deviation of the Gaussian around a frame's counterpart, in shares of a video."""

@@ -76,6 +76,7 @@ def marey() -> Recipe:
             size=112,
             pool="grid",
             motion=14,
+            motion_alone=0.5,
             hidden=256,
             hidden_layers=1,
             width=128,

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from marey import __version__, device
-from marey.config import Recipe, to_dict
+from marey.config import Recipe, from_dict, to_dict
 from marey.data import LeftOut
 from marey.embedding import Model
 from marey.errors import ConfigError, ManifestError, MareyError, StorageError
@@ -152,7 +152,12 @@ class Bench:
             left_out = tuple((name, reason) for name, reason in kept.left_out)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"{path} is damaged; delete it to measure it again.") from error
-        if settings != self._settings(cell):
+        try:  # what newer versions added since then had the value that is the default now
+            settings["recipe"] = to_dict(from_dict(Recipe, settings["recipe"]))
+            same = json.loads(json.dumps(settings)) == self._settings(cell)
+        except (ConfigError, TypeError, KeyError):
+            same = False
+        if not same:
             raise ConfigError(
                 f"{path} was measured with other settings or other labels; give another --out, or "
                 f"delete {self.folder}."

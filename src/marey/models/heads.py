@@ -67,6 +67,7 @@ class FrameHead(nn.Module):
     def __init__(self, features: int, config: EncoderConfig, train_rows: int) -> None:
         super().__init__()
         self.motion = MotionHead(config.motion) if config.motion else None
+        self.motion_alone = config.motion_alone
         if self.motion is not None:
             self.pictures = features - 2 * config.motion**2
             features = self.pictures + self.motion.out
@@ -101,7 +102,11 @@ class FrameHead(nn.Module):
         """(..., F) features to the transformer's (..., width), each row alone."""
         if self.motion is not None:
             moving = self.motion(features[..., self.pictures :])
-            features = torch.cat((features[..., : self.pictures], moving), -1)
+            pictures = features[..., : self.pictures]
+            if self.training and self.motion_alone:
+                seen = torch.rand(*pictures.shape[:-2], 1, 1, device=pictures.device)
+                pictures = pictures * (seen >= self.motion_alone)
+            features = torch.cat((pictures, moving), -1)
         rows: Tensor = self.project(features)
         return rows
 
