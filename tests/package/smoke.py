@@ -117,7 +117,7 @@ def types() -> None:
     Path("client.py").write_text(CLIENT, "utf-8")
     words = [sys.executable, "-m", "mypy", "--strict", "client.py"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 if __name__ == "__main__":
