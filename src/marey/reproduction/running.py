@@ -16,7 +16,7 @@ from marey import __version__, checkpoint, distributed
 from marey.config import Recipe, to_dict
 from marey.data import LeftOut
 from marey.embedding import Model
-from marey.errors import ConfigError
+from marey.errors import CheckpointError, ConfigError
 from marey.files import replacing, write_json
 from marey.finetuning import finetune
 from marey.manifest import Manifest
@@ -71,7 +71,8 @@ def reproduce(
         data: folder of the data set, as it is distributed.
         out: folder for the tables of the data set, one run for each seed, table.md and table.json.
         seeds: of the trainings; the table has mean and standard deviation over them.
-        weights: file of the weights that the network starts from, or "random".
+        weights: of the network that it starts from: a file, an address with a checksum or a file on
+            the hub (`marey.models.sources.locate`), or "random".
         recipe: instead of the published one; what differs is named in the table.
         trained: for `mcl-hmdb51`, the `out` of `mcl-ucf101` or `mcl-kinetics`, whose runs are used.
         tuning_epochs: of the fine-tuning, for studies that have it; 0 = none.
@@ -160,7 +161,11 @@ def _recipe(name: str, study: Study, recipe: Recipe | None, weights: str | Path)
             f"{name} starts from {study.start}; give its file as --weights, or --weights random."
         )
     recipe = recipe or study.recipe()
-    start = str(weights) if str(weights) == "random" else str(Path(weights).resolve())
+    start = str(weights)
+    if start != "random" and "://" not in start:
+        start = str(Path(weights).resolve())
+        if not Path(start).is_file():  # told now, not when the data set is prepared
+            raise CheckpointError(f"There is no weights file {weights}; check --weights.")
     return replace(recipe, encoder=replace(recipe.encoder, weights=start))
 
 
