@@ -55,8 +55,8 @@ def test_penn_action_becomes_videos(corner: Corner) -> None:
         "test/0002": ("bowl", None),
         "train/0003": ("jump_rope", None),
     }
-    assert told(done.missing) == ["0004", "others"]
-    assert dict(done.missing)["others"].startswith("8 of 2,326 videos have frames or labels")
+    assert told(done.missing) == ["0004", "videos"]
+    assert dict(done.missing)["videos"].startswith("8 of 2,326 videos have frames or labels")
     assert sorted(told(done.corrupt)) == ["0005", "0007", "0008"]
     assert told(done.unexpected) == ["0006"]
     back = read(rows["train/0001"].path).pixels
@@ -125,7 +125,7 @@ def test_key_events_of_penn_action(corner: Corner, tmp_path: Path, form: Any) ->
         "train/0003": ("jump_rope", None),
     }
     assert told(done.unexpected) == ["0002"]
-    assert told(done.missing) == ["others", "key events"]
+    assert told(done.missing) == ["videos", "key events"]
     assert dict(done.missing)["key events"].startswith("2 of 2,106 videos")
 
 

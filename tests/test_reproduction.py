@@ -172,7 +172,7 @@ def test_penn_action(corner: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "start: random weights (published: a ResNet-50 of BYOL" in done.markdown
     assert "method.frames 6 (published: 80)" in done.markdown
     assert "data.epochs 0 (published: 300)" in done.markdown
-    assert "all: 4 test, 4 train, 2 missing, 0 corrupt" in done.markdown
+    assert "4 test, 4 train, 2 missing (videos, key events), 0 corrupt" in done.markdown
     whole, shifted = map(numbers, tables(done.markdown))
     baselines = ["clock", "frozen", "untrained", "carl"]
     assert list(whole) == [*(f"published: {row}" for row in FIGURES["carl-penn"]), *baselines]
@@ -185,6 +185,8 @@ def test_penn_action(corner: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert content["seeds"] == [0, 3]
     assert sum(row["published"] for row in content["rows"]) == 5
     for seed in (0, 3):
+        lines = (out / f"seed-{seed}" / "scores-all.csv").read_text().splitlines()
+        assert {"bowl", "squat"} <= {cell for line in lines for cell in line.split(",")}
         about = json.loads((out / f"seed-{seed}" / "run" / "run.json").read_text())
         assert (about["recipe"]["seed"], about["videos"]) == (seed, 4)
 

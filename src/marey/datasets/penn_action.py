@@ -79,7 +79,7 @@ def read(root: Path, work: Path, *, labels: str | Path | None = None) -> Listing
         listing.missing.append((number, told))
     if (there := len(annotated.keys() | pictured.keys())) < VIDEOS:
         told = f"{there:,} of {VIDEOS:,} videos have frames or labels; download Penn Action again."
-        listing.missing.append(("others", told))
+        listing.missing.append(("videos", told))
     if labels is not None and len(events) < LABELLED:
         told = f"{len(events):,} of {LABELLED:,} videos have key events in {labels}; complete them."
         listing.missing.append(("key events", told))

@@ -38,7 +38,8 @@ STUDY = "study.json"
 class Reproduced:
     """The paper's table beside one's own.
 
-    path: of the table (.md); beside it lies the same as .json.  markdown: its text; empty in all
+    path: of the table (.md); beside it lies the same as .json, and in the folder of each seed
+        `scores-*.csv` with every action or fold.  markdown: its text; empty in all
     processes but the first.  left_out: videos that could not be used.
     """
 
@@ -116,8 +117,9 @@ def reproduce(
         path = folders[seed] / "scores.json"
         if not path.is_file():
             scores = score(plan, Model(run, device_name), tables, out, show)
-            for one in scores.values():
+            for name, one in scores.items():
                 _add(left_out, one.left_out)
+                one.write(folders[seed] / f"scores-{name or 'all'}.csv")
             keep(path, measured_by(plan, scores))
         measured.append(kept(path) + (kept(_results(tuned[seed])) if tunes else []))
     rows = summarise(measured)
