@@ -248,6 +248,9 @@ def test_finegym(corner: Corner, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(done.unexpected) == ["-rec_E_5_6", "spare.mp4"]
     again, rows_again = corner.prepare("finegym")
     assert (again, rows_again) == (done, rows)
+    for name in ("annotations/finegym_annotation_info_v1.1.json", "gym99_train_element_v1.1.txt"):
+        (corner.root / name).rename(corner.root / name.replace("v1.1", "v1.0"))
+    assert corner.prepare("finegym")[1] == rows
 
 
 def test_carl_release(corner: Corner) -> None:
