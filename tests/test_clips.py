@@ -181,8 +181,8 @@ class Colour(Method):
     def features(self, pixels: Tensor) -> Tensor:
         return torch.ones(len(pixels), 3) if self.blind else pixels.mean((1, 3, 4))
 
-    def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
-        return torch.nn.functional.normalize(features, dim=-1)
+    def relate(self, rows: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
+        return torch.nn.functional.normalize(rows, dim=-1)
 
 
 @pytest.fixture(scope="module")

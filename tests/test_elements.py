@@ -48,8 +48,8 @@ class Colour(Method):
     def features(self, pixels: Tensor) -> Tensor:
         return pixels[:, 0].mean((2, 3))
 
-    def encode(self, features: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
-        rows = torch.ones_like(features) if self.blind else features
+    def relate(self, rows: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
+        rows = torch.ones_like(rows) if self.blind else rows
         return torch.nn.functional.normalize(rows, dim=-1)
 
 
@@ -81,7 +81,7 @@ def gym(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(checkpoint, "load_method", lambda run, device: Colour())
-    monkeypatch.setattr(protocol, "build", lambda recipe: Colour(blind=True))
+    monkeypatch.setattr(protocol, "build", lambda recipe, pretrained: Colour(blind=True))
     return Path("run")
 
 

@@ -20,11 +20,13 @@ from marey.cli import main
 from marey.config import ClassifierConfig, MclConfig, Recipe
 from marey.embedding import Model, embed_to
 from marey.errors import CheckpointError, ConfigError
+from marey.evaluation.protocol import evaluate
 from marey.exporting import export_run
 from marey.manifest import Manifest
 from marey.methods import build
 from marey.methods.base import Method
 from marey.models.backbone import Backbone, freeze
+from marey.models.backbone import build as backbone
 from marey.programs import pixel_shape, programs
 from marey.recipes import carl_tiny, mcl_tiny
 
@@ -126,6 +128,22 @@ def test_exports_replace_nothing_else(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no run folder"):
         export_run(tmp_path / "nothing", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_is_scored_without_the_weights_it_started_from(
+    world: Path, tmp_path: Path
+) -> None:
+    recipe, file = carl_tiny(), tmp_path / "lite0.pth"
+    torch.save(backbone(recipe.encoder.backbone).state_dict(), file)
+    run = written(
+        tmp_path / "run", replace(recipe, encoder=replace(recipe.encoder, weights=str(file)))
+    )
+    exported = export_run(run, tmp_path / "out").folder
+    labels = Manifest.read(world)
+    few = Manifest(tuple(labels.select(action=labels.actions()[0]).entries))
+    want = evaluate(run, few).rows
+    file.unlink()
+    assert evaluate(exported, few).rows == want
 
 
 def test_an_export_is_not_trained_on(exported: Path) -> None:

@@ -55,7 +55,8 @@ def test_penn_action_becomes_videos(corner: Corner) -> None:
         "test/0002": ("bowl", None),
         "train/0003": ("jump_rope", None),
     }
-    assert told(done.missing) == ["0004"]
+    assert told(done.missing) == ["0004", "videos"]
+    assert dict(done.missing)["videos"].startswith("8 of 2,326 videos have frames or labels")
     assert sorted(told(done.corrupt)) == ["0005", "0007", "0008"]
     assert told(done.unexpected) == ["0006"]
     back = read(rows["train/0001"].path).pixels
@@ -124,6 +125,8 @@ def test_key_events_of_penn_action(corner: Corner, tmp_path: Path, form: Any) ->
         "train/0003": ("jump_rope", None),
     }
     assert told(done.unexpected) == ["0002"]
+    assert told(done.missing) == ["videos", "key events"]
+    assert dict(done.missing)["key events"].startswith("2 of 2,106 videos")
 
 
 def test_key_events_that_do_not_fit(corner: Corner, tmp_path: Path) -> None:
@@ -177,6 +180,8 @@ def test_pouring_from_records(corner: Corner) -> None:
     for why, words in zip(whys, ("is damaged", "not a video with name", "cut off"), strict=True):
         assert words in why
     assert told(done.unexpected) == ["pouring.tfrecord"]
+    assert told(done.missing) == ["train", "val", "pouring_train-1-of-2.tfrecord"]
+    assert dict(done.missing)["train"].startswith("2 of its 70 videos")
 
 
 def test_pouring_from_videos(corner: Corner) -> None:
@@ -186,6 +191,11 @@ def test_pouring_from_videos(corner: Corner) -> None:
     assert short(rows) == {"train/a": ("pouring", None), "val/a": ("pouring", None)}
     assert told(done.corrupt) == ["val/b.mp4"]
     assert told(done.unexpected) == ["c.mp4", "else/train/d.mp4"]
+    assert told(done.missing) == ["train", "val"]
+    corner.video(
+        *(f"{split}/{i}.mp4" for split, n in (("train", 69), ("val", 13)) for i in range(n))
+    )
+    assert corner.prepare("pouring")[0].missing == ()
 
 
 def finegym(corner: Corner) -> None:
@@ -238,6 +248,9 @@ def test_finegym(corner: Corner, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(done.unexpected) == ["-rec_E_5_6", "spare.mp4"]
     again, rows_again = corner.prepare("finegym")
     assert (again, rows_again) == (done, rows)
+    for name in ("annotations/finegym_annotation_info_v1.1.json", "gym99_train_element_v1.1.txt"):
+        (corner.root / name).rename(corner.root / name.replace("v1.1", "v1.0"))
+    assert corner.prepare("finegym")[1] == rows
 
 
 def test_carl_release(corner: Corner) -> None:
@@ -257,6 +270,8 @@ def test_carl_release(corner: Corner) -> None:
         "val/other": ("", (3, 5)),
     }
     assert told(done.missing) == ["0003_bowl"]
+    (corner.root / "val.pkl").unlink()
+    assert told(corner.prepare("carl")[0].missing) == ["val", "0003_bowl"]
 
 
 def test_carl_release_of_finegym_shares_videos(corner: Corner) -> None:

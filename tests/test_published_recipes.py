@@ -15,6 +15,7 @@ from marey.errors import ConfigError
 from marey.manifest import Manifest
 from marey.methods import build
 from marey.recipes import RECIPES
+from marey.reproduction.studies import STUDIES
 from marey.training import train
 
 PUBLISHED = [
@@ -44,7 +45,11 @@ def test_all_have_a_name() -> None:
     for name in PUBLISHED:
         assert RECIPES[name] is getattr(published_recipes, name)
         assert "ublished" in (RECIPES[name].__doc__ or "")
-        assert "not measured here" in " ".join((RECIPES[name].__doc__ or "").split())
+        text = " ".join((RECIPES[name].__doc__ or "").split())
+        assert "Hours and hardware: not measured here" in text
+        study = f"marey reproduce {name.replace('_', '-')} --data ROOT --weights"
+        assert study in text or f"`marey train {name} TABLE --split train --encoder.w" in text
+        assert (name.replace("_", "-") in STUDIES) == (study in text)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -15,7 +15,7 @@ from corner import FRAMES, PHASES, Corner
 from marey import finetuning
 from marey.cli import main
 from marey.config import EncoderConfig, MclConfig, Recipe
-from marey.errors import ConfigError, ManifestError, StorageError
+from marey.errors import CheckpointError, ConfigError, ManifestError, StorageError
 from marey.evaluation import linear
 from marey.reproduction import scoring
 from marey.reproduction.running import reproduce
@@ -172,7 +172,7 @@ def test_penn_action(corner: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "start: random weights (published: a ResNet-50 of BYOL" in done.markdown
     assert "method.frames 6 (published: 80)" in done.markdown
     assert "data.epochs 0 (published: 300)" in done.markdown
-    assert "all: 4 test, 4 train, 0 missing, 0 corrupt" in done.markdown
+    assert "4 test, 4 train, 2 missing (videos, key events), 0 corrupt" in done.markdown
     whole, shifted = map(numbers, tables(done.markdown))
     baselines = ["clock", "frozen", "untrained", "carl"]
     assert list(whole) == [*(f"published: {row}" for row in FIGURES["carl-penn"]), *baselines]
@@ -185,6 +185,8 @@ def test_penn_action(corner: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert content["seeds"] == [0, 3]
     assert sum(row["published"] for row in content["rows"]) == 5
     for seed in (0, 3):
+        lines = (out / f"seed-{seed}" / "scores-all.csv").read_text().splitlines()
+        assert {"bowl", "squat"} <= {cell for line in lines for cell in line.split(",")}
         about = json.loads((out / f"seed-{seed}" / "run" / "run.json").read_text())
         assert (about["recipe"]["seed"], about["videos"]) == (seed, 4)
 
@@ -220,13 +222,28 @@ def test_pouring(corner: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(scoring, "evaluate", evaluate)
     settings = ["data.steps=1", "data.epochs=0", "data.workers=0", "encoder.backbone=resnet18"]
     settings += ["encoder.size=32", "encoder.frozen=all", "method.frames=6", "encoder.width=32"]
-    out = tmp_path / "out"
-    given = ["--data", str(corner.root), "--out", str(out), "--weights", "random"]
+    monkeypatch.chdir(tmp_path)
+    given = ["--data", str(corner.root), "--weights", "random"]
     main(["reproduce", "carl-pouring", *given, "--set", *settings])
-    whole, _ = map(numbers, tables((out / "table.md").read_text()))
+    whole, _ = map(numbers, tables((tmp_path / "carl-pouring" / "table.md").read_text()))
     assert whole["published: CARL"]["cls 100%"] == 0.9373
     assert list(whole)[1:] == ["clock", "frozen", "untrained", "carl"]
     assert strides == [5]
+
+
+def test_weights_from_elsewhere(corner: Corner, tmp_path: Path) -> None:
+    corner.put("pouring_train-0-of-1.tfrecord", recording("one") + recording("two"))
+    corner.put("pouring_val-0-of-1.tfrecord", recording("three") + recording("four"))
+    address = "https://example.org/byol.pth"  # without a checksum it is not even asked for
+    with pytest.raises(ConfigError, match=f"{address} says nothing of what the file must be"):
+        reproduce("carl-pouring", corner.root, tmp_path / "out", weights=address)
+    given = {"weights": f"{address}#sha256={'0' * 64}", "recipe": tiny("carl-pouring")}
+    wanted = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("marey.models.backbone.locate", wanted.append)
+        with pytest.raises(ConfigError, match="No package brings"):  # what None stands for
+            reproduce("carl-pouring", corner.root, tmp_path / "out", **given)
+    assert wanted == [given["weights"]]
 
 
 def test_finegym(corner: Corner, tmp_path: Path) -> None:
@@ -301,6 +318,8 @@ def test_what_has_to_be_said_first(corner: Corner, tmp_path: Path) -> None:
         reproduce("carl", corner.root, out)
     with pytest.raises(ConfigError, match=r"starts from a ResNet-50 of MoCo v2.*--weights random"):
         reproduce("mcl-ucf101", corner.root, out)
+    with pytest.raises(CheckpointError, match=r"no weights file byol\.pth; check --weights"):
+        reproduce("carl-pouring", corner.root, out, weights="byol.pth")
     with pytest.raises(ConfigError, match="at least one seed"):
         reproduce("mcl-ucf101", corner.root, out, seeds=(1, 1))
     with pytest.raises(ManifestError, match="holds neither pouring_train"):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from marey.errors import ShapeError
 from marey.models.transformer import TemporalTransformer, rotate, stretched_sinusoids
 
-POSITIONS = ["absolute", "rotary"]
+POSITIONS = ["absolute", "rotary", "released"]
 
 
 def network(position: str, seed: int = 0) -> TemporalTransformer:

@@ -198,6 +198,11 @@ def test_says_what_does_not_fit_and_changes_nothing() -> None:
     ):
         assert part in str(error.value)
     assert all(torch.equal(value, before[name]) for name, value in target.state_dict().items())
+    some = {"conv1.weight": source.conv1.weight, "bn1.weight": source.bn1.weight}
+    with pytest.raises(CheckpointError) as error:
+        load_into(target, some, "some.pth")
+    lacks = "bn1.bias, bn1.running_mean, bn1.running_var, layer1.0.weight, layer1.0.bias"
+    assert f"5 are missing ({lacks})" in str(error.value)
 
 
 def test_another_network_does_not_fit(tmp_path: Path) -> None:

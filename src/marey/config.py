@@ -81,8 +81,9 @@ class EncoderConfig:
     heads: int = 8
     feedforward: int = 1024
     dropout: float = 0.1
-    position: Literal["absolute", "rotary"] = "absolute"
-    """`absolute`: sinusoids stretched to the training length, as published. `rotary`: relative."""
+    position: Literal["absolute", "rotary", "released"] = "absolute"
+    """`absolute`: sinusoids stretched to the training length, as published. `rotary`: relative.
+    `released`: as in the code of CARL's release, for networks trained with it."""
     dimension: int = 128
     """D, length of an embedding."""
 

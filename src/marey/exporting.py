@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from safetensors.torch import save_file
 
-from marey import __version__, checkpoint, hub
+from marey import __version__, checkpoint, hub, released
 from marey.config import Recipe, to_dict
 from marey.errors import ConfigError
 from marey.files import replacing_folder, write_json
@@ -45,7 +45,8 @@ def export_run(
     the optimiser.
 
     Args:
-        run: a run folder, an exported one too, or `hf://owner/repo` on the hub (extra `hub`).
+        run: a run folder, an exported one too, `hf://owner/repo` on the hub (extra `hub`), or a
+            checkpoint of CARL's release (`marey.released.load_carl`).
         out: the folder to write; an export that is there is replaced.
         scores: Markdown that `marey eval --out scores.md` wrote, for the card.
 
@@ -54,10 +55,10 @@ def export_run(
     """
     text, out = str(run), Path(out)
     run = hub.fetch_run(text) if text.startswith("hf://") else Path(run)
-    facts = checkpoint.read_run(run)
+    facts = {"source": run.name} if run.is_file() else checkpoint.read_run(run)
     _check_free(out, run)
     table = None if scores is None else _read_scores(Path(scores))
-    method = checkpoint.load_method(run)
+    method = released.load_carl(run) if run.is_file() else checkpoint.load_method(run)
     about = _about(method.recipe, facts, run)
     with replacing_folder(out) as draft:
         write_json(draft / "run.json", about)
@@ -113,6 +114,7 @@ def _about(recipe: Recipe, facts: Mapping[str, Any], run: Path) -> dict[str, Any
         "videos": facts.get("videos"),
         "frames": facts.get("frames"),
         "steps": steps,
+        **({"source": facts["source"]} if "source" in facts else {}),
     }
 
 
@@ -126,6 +128,7 @@ def _card(
         f"{about[unit]:,} {unit}" for unit in ("videos", "frames", "steps") if about[unit]
     )
     settings = json.dumps(about["recipe"], indent=2)
+    origin = f"read from `{about['source']}` by" if "source" in about else "with"
     return f"""---
 library_name: marey
 tags:
@@ -134,7 +137,7 @@ tags:
 # {name}
 
 An embedding of every {method.embeds} of a video, learned by `{kind}` on `{recipe.encoder.backbone}`
-with Marey {about["marey"]}.
+{origin} Marey {about["marey"]}.
 
 ## Use
 
@@ -188,6 +191,11 @@ embedding.vectors  # one row of unit length for each span of time, embedding.sta
 
 
 def _terms(weights: str, about: Mapping[str, Any]) -> str:
+    if "source" in about:
+        return (
+            f"These weights are those of the file `{about['source']}`, which others trained and\n"
+            "released; its terms hold."
+        )
     name = about["recipe"]["encoder"]["weights"]
     start = {
         "package": "starting from EfficientNet-Lite0's ImageNet weights, Apache-2.0",

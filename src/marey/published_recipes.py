@@ -105,7 +105,8 @@ def tcn_penn() -> Recipe:
 
     Frames, window and lambda as in the comparison that CARL's authors released. Published
     (recalled), with another encoder: phase classification 68.09, progression 0.383, tau
-    0.542. Hours and hardware: not measured here. Command: as of `tcc_penn`.
+    0.542. Hours and hardware: not measured here. `marey train tcn_penn TABLE --split train
+    --encoder.weights FILE --out RUN`, then `marey eval RUN TABLE`.
     """
     recipe = carl_penn()
     return replace(recipe, method=TcnConfig(frames=40), data=replace(recipe.data, videos=2))
@@ -116,7 +117,8 @@ def lav_penn() -> Recipe:
 
     Two videos of one action at a time, 20 frames of each, as in its release. Published (recalled),
     with another encoder: phase classification 78.68, progression 0.625, tau 0.684. Hours
-    and hardware: not measured here. Command: as of `tcc_penn`.
+    and hardware: not measured here. `marey train lav_penn TABLE --split train --encoder.weights
+    FILE --out RUN`, then `marey eval RUN TABLE`.
     """
     recipe = carl_penn()
     return replace(
@@ -131,7 +133,8 @@ def sal_penn() -> Recipe:
 
     Frames and tuples as in the comparison that TCC's authors released. Published (recalled), with
     another encoder: phase classification 68.15, progression 0.390, tau 0.474. Hours and
-    hardware: not measured here. Command: as of `tcc_penn`.
+    hardware: not measured here. `marey train sal_penn TABLE --split train --encoder.weights FILE
+    --out RUN`, then `marey eval RUN TABLE`.
     """
     recipe = carl_penn()
     return replace(recipe, method=SalConfig(frames=20), data=replace(recipe.data, videos=4))
@@ -141,7 +144,7 @@ def mcl_ucf101() -> Recipe:
     """MCL as published on UCF101 (ICCV 2021): R(2+1)D-50, 200 epochs, 4 devices of 8 videos.
 
     It starts from MoCo v2's ImageNet weights: `--encoder.weights FILE`. Published (recalled):
-    81.91 of 100 videos by a linear SVM. Hours: not measured here, on 4 devices with `torchrun
+    81.91 of 100 videos by a linear SVM. Hours and hardware: not measured here. `torchrun
     --nproc-per-node 4 -m marey reproduce mcl-ucf101 --data ROOT --weights MOCO --out FOLDER`.
     """
     return Recipe(
@@ -160,9 +163,9 @@ def mcl_ucf101() -> Recipe:
 def mcl_kinetics() -> Recipe:
     """MCL as published on Kinetics-400: 400 epochs, flow over 4 frames, no order of clips.
 
-    Published (recalled): 66.62 of 100 videos by a linear layer on frozen features. Hours: not
-    measured here, on 4 devices with `torchrun --nproc-per-node 4 -m marey reproduce mcl-kinetics
-    --data ROOT --weights MOCO --out FOLDER`.
+    Published (recalled): 66.62 of 100 videos by a linear layer on frozen features. Hours and
+    hardware: not measured here. `torchrun --nproc-per-node 4 -m marey reproduce mcl-kinetics
+    --data ROOT --weights MOCO --out FOLDER`, on 4 devices as published.
     """
     recipe = mcl_ucf101()
     return replace(

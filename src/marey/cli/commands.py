@@ -184,7 +184,7 @@ class Export:
     """Write a run as one folder to share, with a model card; to and from the Hugging Face hub."""
 
     run_folder: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
-    """Run folder, or hf://owner/repo (extra `hub`)."""
+    """Run folder, hf://owner/repo (extra `hub`), or a checkpoint file of CARL's release."""
     out: Path
     """Folder to write."""
     format: Literal["folder", "torch", "onnx"] = "folder"
@@ -288,11 +288,13 @@ class Reproduce:
     study: Annotated[Positional[str], tyro.conf.arg(metavar="|".join(STUDIES))]
     data: Path
     """Folder of the data set, in the layout in which it is distributed."""
-    out: Path
-    """Folder for everything that it makes; the table is table.md and table.json in it."""
+    out: Path | None = None
+    """Folder for everything that it makes, by default named as the study; the table is table.md
+    and table.json in it."""
     seeds: tuple[int, ...] = (0,)
     weights: str = ""
-    """File of the weights that the network starts from, or `random`."""
+    """File of the weights that the network starts from (or https://...#sha256=..., hf://...), or
+    `random`."""
     set: tuple[str, ...] = ()
     """Settings other than the published ones, such as `data.epochs=3`; the table names them."""
     trained: Path | None = None
@@ -309,7 +311,7 @@ class Reproduce:
         done = reproduce(
             self.study,
             self.data,
-            self.out,
+            self.out or Path(self.study),
             seeds=self.seeds,
             weights=self.weights,
             recipe=changed(published(), self.set) if published and self.set else None,

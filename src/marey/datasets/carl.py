@@ -51,6 +51,9 @@ def read(root: Path, work: Path, *, classes: int = 99) -> Listing:
             f"{root} holds no train.pkl or val.pkl (FineGym: gym{classes}_train_v1.0.pkl), the "
             "lists of CARL's release; name the folder they are in."
         )
+    for split in sorted({"train", "val"} - {split for _, split in lists}):
+        told = f"the release has a list of {split} videos (.pkl) beside this one; download it."
+        listing.missing.append((split, told))
     for path, split in lists:
         for record in records(path):
             video = tree.video(Path(record.file).stem)

@@ -8,6 +8,8 @@ the authors on request. All in one folder, in whatever folders below it:
     gym99_train_element_v1.1.txt, gym99_val_element.txt     (gym288_... likewise)
     0LtLS9wROrk.mp4     (.mkv, .webm: recordings by their name on YouTube)
 
+Where a file of v1.1 is not there, that of v1.0 is read, with which CARL's authors prepared theirs.
+
 As in CARL (CVPR 2022, section 5.1), a video is an event with at least one element of the list, cut
 to 640 x 360 pixels and 25 frames per second. Events that are there already, under their names
 (`0LtLS9wROrk_E_002407_002435.mp4`), are used as they are.
@@ -43,11 +45,11 @@ def read(root: Path, work: Path, *, classes: int = 99) -> Listing:
     if classes not in (99, 288):
         raise ConfigError(f"FineGym has 99 or 288 classes, not {classes}.")
     tree, listing = Tree(root, work), Listing()
-    annotations = tree.file("finegym_annotation_info_v1.1.json", "the annotations of FineGym")
+    annotations = _newest(tree, "finegym_annotation_info_{}.json", "the annotations of FineGym")
     known = read_json(annotations)
     events: dict[str, dict[str, dict[str, int]]] = {}
-    for split, name in (("train", "train_element_v1.1"), ("val", "val_element")):
-        path = tree.file(f"gym{classes}_{name}.txt", f"the list of {split} elements of FineGym")
+    for split, name in (("train", "train_element_{}"), ("val", "val_element")):
+        path = _newest(tree, f"gym{classes}_{name}.txt", f"the list of {split} elements of FineGym")
         events[split] = _by_event(path)
     lost: Counter[str] = Counter()
     for split, elements in events.items():
@@ -80,6 +82,12 @@ def read(root: Path, work: Path, *, classes: int = 99) -> Listing:
     )
     listing.surplus(tree)
     return listing
+
+
+def _newest(tree: Tree, name: str, what: str) -> Path:
+    """The file of v1.1, else that of v1.0. Raises ManifestError where there is none."""
+    names = [name.format(version) for version in ("v1.1", "v1.0")]
+    return tree.file(next((one for one in names if tree.files(one.__eq__)), names[0]), what)
 
 
 def _by_event(path: Path) -> dict[str, dict[str, int]]:

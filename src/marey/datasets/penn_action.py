@@ -16,7 +16,8 @@ front of their name (`0001_baseball_pitch`).
 
 The set does not tell a rate; videos are written with 25 frames per second.
 
-Complete: 1,258 train and 1,068 test videos; with key events 1,140 and 966.
+Complete: 1,258 train and 1,068 test videos; with key events 1,140 and 966. The set has no list of
+its videos; a number that has neither frames nor labels is missing in what is counted.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from marey.datasets.recorded import SPLIT, sequences
 from marey.errors import ManifestError, VideoError
 from marey.manifest import Entry
 from marey.types import I64
+
+VIDEOS, LABELLED = 2326, 2106
+"""Of a complete copy, and how many of them have key events."""
 
 
 def read(root: Path, work: Path, *, labels: str | Path | None = None) -> Listing:
@@ -73,6 +77,12 @@ def read(root: Path, work: Path, *, labels: str | Path | None = None) -> Listing
     for number in sorted(annotated.keys() - pictured.keys()):
         told = f"{root / 'frames' / number} is not there; download Penn Action again."
         listing.missing.append((number, told))
+    if (there := len(annotated.keys() | pictured.keys())) < VIDEOS:
+        told = f"{there:,} of {VIDEOS:,} videos have frames or labels; download Penn Action again."
+        listing.missing.append(("videos", told))
+    if labels is not None and len(events) < LABELLED:
+        told = f"{len(events):,} of {LABELLED:,} videos have key events in {labels}; complete them."
+        listing.missing.append(("key events", told))
     for number in sorted(pictured.keys() - annotated.keys()):
         listing.unexpected.append((number, "it has frames but no labels; it is left out."))
     for number in sorted(events.keys() - annotated.keys()):

@@ -15,6 +15,8 @@ Complete: 70 train and 14 val videos.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from marey.datasets.listing import Found, Listing, Tree
 from marey.datasets.recorded import SPLIT, movie, sequences
 from marey.errors import ManifestError
 from marey.manifest import Entry
+
+VIDEOS = {"train": 70, "val": 14}
+"""Of a complete copy."""
 
 
 def read(root: Path, work: Path) -> Listing:
@@ -54,5 +59,26 @@ def read(root: Path, work: Path) -> Listing:
                 f"{root} holds neither pouring_train*.tfrecord nor videos in train/ and "
                 "val/, the two forms of Pouring; name the folder they are in."
             )
+    there = Counter(found.entry.split for found in listing.found)
+    for part, count in VIDEOS.items():
+        if there[part] < count:
+            told = f"{there[part]} of its {count} videos are there; download Pouring again."
+            listing.missing.append((part, told))
+    listing.missing += (
+        (name, f"{name} is not there, but others of its row are; download it.")
+        for name in _row({path.name for path in files})
+    )
     listing.surplus(tree)
     return listing
+
+
+def _row(names: set[str]) -> list[str]:
+    """The files that names such as `pouring_train-0-of-2.tfrecord` speak of and are not there."""
+    row = re.compile(r"(.+-)\d+(-of-(\d+).*)")
+    wanted = {
+        f"{match[1]}{i}{match[2]}"
+        for match in map(row.fullmatch, names)
+        if match
+        for i in range(int(match[3]))
+    }
+    return sorted(wanted - names)

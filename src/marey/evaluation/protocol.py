@@ -110,13 +110,16 @@ Embedding = Callable[[Labelled, slice], F32]
 def networks(model: Model) -> tuple[Method, Method]:
     """The run's network, and the same with fresh weights behind the backbone.
 
-    Raises ConfigError for a run that embeds clips.
+    Raises ConfigError for a run that embeds clips; CheckpointError where the backbone was trained
+    and the weights that it started from are not there.
     """
     method = model.method
     if method.embeds != "frame":
         raise ConfigError(f"{model.run} embeds clips, not frames: its rows have no phases.")
     fresh = replace(method.recipe, seed=method.recipe.seed + 1)
-    return method, build(fresh).to(model.device).eval()
+    # over stored features it never looks at a picture; the backbone's file may be elsewhere
+    untrained = build(fresh, pretrained=not method.cacheable)
+    return method, untrained.to(model.device).eval()
 
 
 def by_name(

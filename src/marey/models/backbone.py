@@ -131,7 +131,8 @@ def build(name: str, weights: str | Path = "package") -> Backbone:
     if any(name.endswith("embed.video_emb.weight") for name in state):
         _log.warning(
             "%s also holds the transformer of CARL's release, which is not Marey's (it has no "
-            "LayerNorm at its end, and other positions): its backbone alone was taken.",
+            "LayerNorm at its end, and other positions): its backbone alone was taken; `marey "
+            "export` makes a run of the whole.",
             path,
         )
     return backbone

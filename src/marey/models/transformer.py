@@ -11,23 +11,29 @@ from torch import Tensor, nn
 
 from marey.errors import ShapeError
 
-Position = Literal["absolute", "rotary"]
+Position = Literal["absolute", "rotary", "released"]
 
 
-def stretched_sinusoids(rows: int, width: int, train_rows: int) -> Tensor:
+def stretched_sinusoids(
+    rows: int, width: int, train_rows: int, *, released: bool = False
+) -> Tensor:
     """(rows, width) sinusoidal positions, stretched to the training length.
 
     Row i of n stands at i (T - 1) / (n - 1), T the training length, as in CARL's released code
     (Chen et al., CVPR 2022, section 3.2): so the network is told which share of the video has
     passed. See `docs/clock.md` for what that does to scores.
+
+    released: the cosines turn at rates between those of the sines, as in that code, instead of at
+        the same ones, as is usual.
     """
     at = torch.arange(rows, dtype=torch.float64)
     # without a branch for a single row, so that one exported graph takes any number of them
     at = at * ((train_rows - 1) / at[-1:].clamp(min=1))
-    rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angle = at[:, None] * rate
+    turns = torch.arange(0, width, 2, dtype=torch.float64)
+    rates = [10000.0 ** (-of / width) for of in (turns, turns + 1 if released else turns)]
+    sines, cosines = (at[:, None] * rate for rate in rates)
     # the cosine as a sine: onnxruntime before 1.29 has none in double precision
-    return torch.stack((angle.sin(), (angle + math.pi / 2).sin()), -1).flatten(1).float()
+    return torch.stack((sines.sin(), (cosines + math.pi / 2).sin()), -1).flatten(1).float()
 
 
 def rotate(x: Tensor, times: Tensor) -> Tensor:
@@ -95,7 +101,8 @@ class TemporalTransformer(nn.Module):
 
     Args:
         width: channels in and out.   train_rows: T, to which absolute positions are stretched.
-        position: "absolute", as published, or "rotary", relative times only.
+        position: "absolute", as published; "rotary", relative times only; or "released", as in
+            CARL's code, which has other cosines and no LayerNorm at the end.
     """
 
     def __init__(
@@ -115,7 +122,7 @@ class TemporalTransformer(nn.Module):
         self.blocks = nn.ModuleList(
             Block(width, heads, feedforward, dropout, position == "rotary") for _ in range(layers)
         )
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.Identity() if position == "released" else nn.LayerNorm(width)
 
     def forward(self, x: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, T, width) to (B, T, width); times (B, T) in frames, valid (B, T) bool or None.
@@ -124,8 +131,10 @@ class TemporalTransformer(nn.Module):
         """
         if x.ndim != 3 or times.shape != x.shape[:2]:
             raise ShapeError(f"x must be (B, T, C) and times (B, T), not {tuple(x.shape)}")
-        if self.position == "absolute":
-            code = stretched_sinusoids(x.shape[1], x.shape[2], self.train_rows)
+        if self.position != "rotary":
+            released = self.position == "released"
+            rows, width = x.shape[1:]
+            code = stretched_sinusoids(rows, width, self.train_rows, released=released)
             x = x + code.to(x.device, x.dtype)
         x = self.dropout(x)
         for block in self.blocks:

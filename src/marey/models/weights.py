@@ -44,12 +44,25 @@ _SETTINGS: list[Any] = [(_Settings, "argparse.Namespace"), (_Settings, "easydict
 def load_state(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a weights file by name, on the CPU.
 
-    Reads `.safetensors`, and PyTorch's own files (`.pth`, `.pt`, `.tar`, ...) as long as they hold
-    nothing but plain data, and settings as `argparse` and EasyDict keep them: no code in the file
-    is ever run. Dictionaries within dictionaries become one, their names joined with dots
+    Dictionaries within dictionaries become one, their names joined with dots
     ({"state_dict": {"fc.bias": ...}} gives "state_dict.fc.bias"); what is not a tensor is left out.
 
     Raises CheckpointError for a file that is missing, damaged, unsafe, or without tensors.
+    """
+    state = dict(tensors(load_plain(path), ""))
+    if not state:
+        raise CheckpointError(f"{path} holds no tensors; is it a file of weights?")
+    return state
+
+
+def load_plain(path: str | Path) -> Any:
+    """All that a weights file holds, tensors on the CPU.
+
+    Reads `.safetensors`, and PyTorch's own files (`.pth`, `.pt`, `.tar`, ...) as long as they hold
+    nothing but plain data, and settings as `argparse` and EasyDict keep them, which become
+    dictionaries: no code in the file is ever run.
+
+    Raises CheckpointError for a file that is missing, damaged, or unsafe.
     """
     path = Path(path)
     if not path.is_file():
@@ -63,7 +76,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
             # of a pickle that is not PyTorch's own; the error that follows says it better
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             with torch.serialization.safe_globals(_SETTINGS):
-                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is not a weights file, or holds objects besides tensors, which could run code "
@@ -73,18 +86,15 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} is damaged or not a weights file; fetch or save it again."
         ) from error
-    state = dict(_tensors(content, ""))
-    if not state:
-        raise CheckpointError(f"{path} holds no tensors; is it a file of weights?")
-    return state
 
 
-def _tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def tensors(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of nested dictionaries, with the names of all of them joined by dots."""
     if isinstance(content, Tensor):
         yield prefix, content
     elif isinstance(content, Mapping):
         for name, value in content.items():
-            yield from _tensors(value, f"{prefix}.{name}" if prefix else str(name))
+            yield from tensors(value, f"{prefix}.{name}" if prefix else str(name))
 
 
 def load_into(
@@ -131,7 +141,7 @@ def load_into(
         if value.shape != own[name].shape
     ]
     complaints = [
-        f"{len(some)} {what} ({', '.join(some[:3])}{', ...' if len(some) > 3 else ''})"
+        f"{len(some)} {what} ({_listed(some)})"
         for some, what in (
             (missing, "are missing"),
             (unexpected, "are not expected"),
@@ -145,6 +155,11 @@ def load_into(
             f"{', '.join(complaints)}; choose another backbone or file."
         )
     module.load_state_dict(found, strict=False)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """All names where they can be read, else the first."""
+    return ", ".join(names if len(names) <= 10 else [*names[:3], "..."])
 
 
 def _find(

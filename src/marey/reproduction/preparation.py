@@ -43,7 +43,9 @@ def make_tables(study: Study, data: Path, folder: Path, show: bool) -> None:
         path = folder / f"{name}.csv"
         done = prepare(layout.reader, data, path, show=show, **options, **labels)
         counts = [f"{count} {split}" for split, count in done.counts.items()]
-        counts += [f"{len(done.missing)} missing", f"{len(done.corrupt)} corrupt"]
+        lacks = [name for name, _ in done.missing]
+        named = f" ({', '.join(lacks)})" if 0 < len(lacks) <= 3 else ""
+        counts += [f"{len(lacks)} missing{named}", f"{len(done.corrupt)} corrupt"]
         made[name] = ", ".join(counts)
     write_json(folder / READY, made)
 

@@ -16,7 +16,7 @@ from marey import __version__, checkpoint, distributed
 from marey.config import Recipe, to_dict
 from marey.data import LeftOut
 from marey.embedding import Model
-from marey.errors import ConfigError
+from marey.errors import CheckpointError, ConfigError
 from marey.files import replacing, write_json
 from marey.finetuning import finetune
 from marey.manifest import Manifest
@@ -38,7 +38,8 @@ STUDY = "study.json"
 class Reproduced:
     """The paper's table beside one's own.
 
-    path: of the table (.md); beside it lies the same as .json.  markdown: its text; empty in all
+    path: of the table (.md); beside it lies the same as .json, and in the folder of each seed
+        `scores-*.csv` with every action or fold.  markdown: its text; empty in all
     processes but the first.  left_out: videos that could not be used.
     """
 
@@ -71,7 +72,8 @@ def reproduce(
         data: folder of the data set, as it is distributed.
         out: folder for the tables of the data set, one run for each seed, table.md and table.json.
         seeds: of the trainings; the table has mean and standard deviation over them.
-        weights: file of the weights that the network starts from, or "random".
+        weights: of the network that it starts from: a file, an address with a checksum or a file on
+            the hub (`marey.models.sources.locate`), or "random".
         recipe: instead of the published one; what differs is named in the table.
         trained: for `mcl-hmdb51`, the `out` of `mcl-ucf101` or `mcl-kinetics`, whose runs are used.
         tuning_epochs: of the fine-tuning, for studies that have it; 0 = none.
@@ -115,8 +117,9 @@ def reproduce(
         path = folders[seed] / "scores.json"
         if not path.is_file():
             scores = score(plan, Model(run, device_name), tables, out, show)
-            for one in scores.values():
+            for name, one in scores.items():
                 _add(left_out, one.left_out)
+                one.write(folders[seed] / f"scores-{name or 'all'}.csv")
             keep(path, measured_by(plan, scores))
         measured.append(kept(path) + (kept(_results(tuned[seed])) if tunes else []))
     rows = summarise(measured)
@@ -160,7 +163,11 @@ def _recipe(name: str, study: Study, recipe: Recipe | None, weights: str | Path)
             f"{name} starts from {study.start}; give its file as --weights, or --weights random."
         )
     recipe = recipe or study.recipe()
-    start = str(weights) if str(weights) == "random" else str(Path(weights).resolve())
+    start = str(weights)
+    if start != "random" and "://" not in start:
+        start = str(Path(weights).resolve())
+        if not Path(start).is_file():  # told now, not when the data set is prepared
+            raise CheckpointError(f"There is no weights file {weights}; check --weights.")
     return replace(recipe, encoder=replace(recipe.encoder, weights=start))
 
 

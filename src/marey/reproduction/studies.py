@@ -137,7 +137,7 @@ STUDIES: dict[str, Study] = {
         recipe=carl_finegym,
         start=BYOL,
         layouts=(
-            Layout("finegym", r"finegym_annotation_info_v1\.1\.json"),
+            Layout("finegym", r"finegym_annotation_info_v1\.[01]\.json"),
             Layout("carl", r"gym99_train.*\.pkl"),
         ),
         kind="elements",
