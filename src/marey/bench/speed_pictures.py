@@ -170,9 +170,9 @@ def network(desk: Desk, name: str, size: int, *, rounds: int | None = None) -> C
 
 
 def eager(net: Backbone, pixels: Tensor) -> Tensor:
-    """The last stage's output as it is usually computed: the network as it is, in batches."""
+    """The last stage's map as it is usually computed: the network as it is, in batches."""
     with torch.no_grad():
-        return torch.cat([net(batch)[-1] for batch in pixels.split(BATCH)])
+        return torch.cat([net.as_map(net(batch)[-1]) for batch in pixels.split(BATCH)])
 
 
 def pictures(count: int, size: int) -> Tensor:
