@@ -12,11 +12,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from mmap import PAGESIZE
+from pathlib import Path
+
+import numpy as np
 
 # mallopt's names for them, from malloc.h
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _KEPT = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
-_RETURNED = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024}  # what glibc starts with
+# where glibc's own thresholds end up once large blocks have been freed
+_RETURNED = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
+
+_PAGES = Path("/proc/self/statm")
 
 
 @cache
@@ -30,13 +37,28 @@ def keep() -> bool:
 
 @contextmanager
 def returned() -> Iterator[None]:
-    """For a while as the C library does it by itself: to measure what others get."""
-    _set(_RETURNED)
+    """For a while as the C library does it by itself: to measure what others get.
+
+    What was kept is given back first, so that it matters not what ran before, and fetched again
+    after, so that whoever keeps it does not pay for that.
+    """
+    kept = keep.cache_info().currsize and keep()
+    before = _resident()
+    if _set(_RETURNED):
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         yield
     finally:
-        if keep.cache_info().currsize:
+        if kept:
             _set(_KEPT)
+            np.ones(max(before - _resident(), 0), np.uint8)
+
+
+def _resident() -> int:
+    """Bytes of memory that the process has; 0 where the system does not tell."""
+    if not _PAGES.exists():
+        return 0
+    return int(_PAGES.read_text().split()[1]) * PAGESIZE
 
 
 def _set(options: dict[int, int]) -> bool:
