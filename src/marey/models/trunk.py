@@ -22,8 +22,7 @@ _log = logging.getLogger(__name__)
 _CHUNK, _CHUNK_GPU = 16, 128
 """Pictures that go through frozen stages at once."""
 _CHUNK_PIXELS = 8 * 224 * 224
-"""At most so many pixels of them on a CPU: maps beyond 32 MB, which the C library returns to the
-system after every layer and gets back as fresh pages, cost a third of the speed."""
+"""At most so many pixels of them on a CPU: more at once were no faster (`docs/log.md`)."""
 
 _COMPILING_PAYS = 30.0
 """Seconds of work ahead from which on compiling (5 to 20 s, for half the time) is worth it."""
