@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +38,33 @@ def test_kept_frames_are_those_of_the_video(videos: list[Path], tmp_path: Path) 
     np.testing.assert_array_equal(store.of(info), want)
     assert written.stat().st_mtime_ns == before
     assert [p.suffix for p in (tmp_path / "frames").iterdir()] == [".npy"]
+
+
+def test_threads_read_kept_arrays_one_after_the_other(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NumPy parses headers with `ast`, which now and then fails on several threads at once."""
+    frames, motion = FrameStore(tmp_path / "frames", 40), MotionStore(tmp_path, MotionSettings())
+    info = probe(videos[0])
+    want = np.array(frames.of(info)), motion.of(videos[0]).maps
+    reading, most, load = [0], [0], np.load
+
+    def slow(*args: Any, **options: Any) -> Any:
+        reading[0] += 1
+        most[0] = max(most[0], reading[0])
+        time.sleep(0.01)
+        try:
+            return load(*args, **options)
+        finally:
+            reading[0] -= 1
+
+    monkeypatch.setattr(np, "load", slow)
+    with ThreadPoolExecutor(6) as pool:
+        kept = [pool.submit(frames.of, info) for _ in range(3)]
+        maps = [pool.submit(motion.of, videos[0]) for _ in range(3)]
+    assert all(np.array_equal(done.result(), want[0]) for done in kept)
+    assert all(np.array_equal(done.result().maps, want[1]) for done in maps)
+    assert most == [1]
 
 
 def test_a_training_sees_the_same_from_kept_frames(videos: list[Path], tmp_path: Path) -> None:

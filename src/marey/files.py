@@ -15,6 +15,10 @@ from typing import Any
 
 from marey.errors import StorageError, VideoError
 
+READING_ARRAYS = threading.RLock()
+"""Held while NumPy reads a file. It parses the header with `ast`, which on some versions of Python
+fails now and then when several threads do so (python/cpython#106905)."""
+
 
 def identity(video: Path, *more: object) -> str:
     """A name for what is computed of a video: by its place, time and size, and by `more`.

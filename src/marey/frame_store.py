@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from marey.files import identity, replacing
+from marey.files import READING_ARRAYS, identity, replacing
 from marey.types import U8, VideoInfo
 from marey.video import stream
 
@@ -37,7 +37,8 @@ class FrameStore:
         path = self.folder / f"{identity(info.path, self.size)}.npy"
         if not path.exists():
             self._write(path, info)
-        frames: U8 = np.load(path, mmap_mode="r")
+        with READING_ARRAYS:
+            frames: U8 = np.load(path, mmap_mode="r")
         return frames
 
     def _write(self, path: Path, info: VideoInfo) -> None:

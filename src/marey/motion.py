@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from marey import video
 from marey.errors import ConfigError, ShapeError, StorageError, VideoError
-from marey.files import replacing
+from marey.files import READING_ARRAYS, replacing
 from marey.flow import LARGEST, SIZE, Engine, flow
 from marey.types import F32, I64, Flow
 
@@ -194,7 +194,11 @@ class MotionMaps:
         """Read what `save` wrote. Raises StorageError for anything else."""
         again = "delete it, and it will be computed again"
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as data:
+            with (
+                Path(path).open("rb") as file,
+                READING_ARRAYS,
+                np.load(file, allow_pickle=False) as data,
+            ):
                 if int(data["version"]) != VERSION:
                     raise StorageError(f"{path} is from another version of Marey; {again}")
                 return cls(data["maps"], data["scores"], data["grid"], int(data["clip"]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from marey.embedding import extract
-from marey.files import identity, replacing
+from marey.files import READING_ARRAYS, identity, replacing
 from marey.methods.base import Method
 from marey.types import VideoInfo
 
@@ -40,7 +40,8 @@ class FeatureStore:
         """
         path = self._path(info)
         if path.exists():
-            return torch.from_numpy(np.load(path))
+            with READING_ARRAYS:
+                return torch.from_numpy(np.load(path))
         features = extract(self.method, info, self.where).half()
         with replacing(path) as draft, draft.open("wb") as file:
             np.save(file, features.numpy())
