@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from marey.errors import ShapeError
+from marey.models import transformer
 from marey.models.transformer import TemporalTransformer, rotate, stretched_sinusoids
 
 POSITIONS = ["absolute", "rotary", "released"]
@@ -67,6 +68,22 @@ def test_padding_is_never_looked_at(position: str) -> None:
     z = model(changed, times(12, 2), valid)
     torch.testing.assert_close(y[valid], z[valid])
     assert torch.isfinite(z).all()
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_many_rows_at_a_time_are_all_rows_at_once(
+    position: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = network(position), torch.randn(2, 23, 32)
+    valid = torch.ones(2, 23, dtype=torch.bool)
+    valid[1, 17:] = False
+    for mask in (None, valid):
+        whole, given = model(x, times(23, 2), mask), x.clone()
+        with monkeypatch.context() as few, torch.no_grad():
+            few.setattr(transformer, "ROWS", 5)
+            parts = model(x, times(23, 2), mask)
+        torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
+        assert torch.equal(x, given), "the rows that were given are not to change"
 
 
 def test_a_sequence_that_is_all_padding_stays_finite() -> None:

@@ -137,13 +137,17 @@ def extract(
     recipe = method.recipe
     if units is None:
         units = type(method).units(recipe, info.frames)
-    rows = []
+    rows, done = torch.empty(0), 0
     size = recipe.encoder.size
     for pixels, index in ahead(in_units(info, units, decode_size(size), CHUNK), depth=2):
-        frames = torch.from_numpy(pixels)
-        features = see(method.features, frames, index, size, method.crop, where)
-        rows.append(_condense(method, features, where) if condensed else features)
-    return torch.cat(rows)
+        part = see(method.features, torch.from_numpy(pixels), index, size, method.crop, where)
+        if condensed:
+            part = _condense(method, part, where)
+        if not done:  # at once, as a list of parts and all of it would be held together
+            rows = part.new_empty(len(units), part.shape[1])
+        rows[done : done + len(part)] = part
+        done += len(part)
+    return rows
 
 
 def _condense(method: Method, features: Tensor, where: torch.device) -> Tensor:

@@ -13,6 +13,9 @@ from marey.errors import ShapeError
 
 Position = Literal["absolute", "rotary", "released"]
 
+ROWS = 1024
+"""At evaluation, rows of a video that pass a block of the transformer at a time."""
+
 
 def stretched_sinusoids(
     rows: int, width: int, train_rows: int, *, released: bool = False
@@ -62,14 +65,22 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, times: Tensor, valid: Tensor | None) -> Tensor:
-        batch, rows, width = x.shape
+        return self.attend(*self.project(x, times), valid)
+
+    def project(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, width) to queries, keys and values, (B, heads, T, C) each."""
+        batch, rows, _ = x.shape
         q, k, v = self.qkv(x).view(batch, rows, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if self.rotary:
             q, k = rotate(q, times), rotate(k, times)
+        return q, k, v
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
+        """What the rows of q (B, heads, N, C) see among all, (B, N, width)."""
         mask = None if valid is None else valid[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, mask, dropout)
-        out: Tensor = self.out(y.transpose(1, 2).reshape(batch, rows, width))
+        out: Tensor = self.out(y.transpose(1, 2).flatten(2))
         return out
 
 
@@ -94,6 +105,22 @@ class Block(nn.Module):
         x = x + self.dropout(self.attention(self.norm1(x), times, valid))
         out: Tensor = x + self.dropout(self.feedforward(self.norm2(x)))
         return out
+
+    def update(self, x: Tensor, times: Tensor, valid: Tensor | None) -> None:
+        """`forward` at evaluation, in place: of a long video only x, its keys and its values are
+        held whole, and all else for `ROWS` rows at a time."""
+        parts = [slice(start, start + ROWS) for start in range(0, x.shape[1], ROWS)]
+        batch, rows, width = x.shape
+        heads = self.attention.heads
+        k, v = x.new_empty(2, batch, heads, rows, width // heads)
+        for part in parts:
+            projected = self.attention.project(self.norm1(x[:, part]), times[:, part])
+            k[:, :, part], v[:, :, part] = projected[1:]
+        for part in parts:
+            here = x[:, part]
+            q, _, _ = self.attention.project(self.norm1(here), times[:, part])
+            here += self.attention.attend(q, k, v, valid)
+            here += self.feedforward(self.norm2(here))
 
 
 class TemporalTransformer(nn.Module):
@@ -136,8 +163,16 @@ class TemporalTransformer(nn.Module):
             rows, width = x.shape[1:]
             code = stretched_sinusoids(rows, width, self.train_rows, released=released)
             x = x + code.to(x.device, x.dtype)
-        x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x, times, valid)
+        # an exported graph takes any number of rows, and so cannot choose by it
+        learning = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if not learning and x.shape[1] > ROWS:
+            x = x.clone()
+            for block in self.blocks:
+                assert isinstance(block, Block)
+                block.update(x, times, valid)
+        else:
+            x = self.dropout(x)
+            for block in self.blocks:
+                x = block(x, times, valid)
         out: Tensor = self.norm(x)
         return out
