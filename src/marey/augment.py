@@ -8,8 +8,8 @@ Colours mean what they mean in Pillow and torchvision, computed in float32 witho
 between: brightness scales, contrast blends with the mean luma of each frame, saturation with each
 pixel's luma, hue turns the HSV colour circle; values are clamped to the range after each.
 
-On the CPU every thread takes frames of its own through OpenCV's vector code, one at a time so that
-a frame stays in the cache. Other devices take a clip at a time, in torch. Both give the same
+On the CPU every thread takes frames of its own through OpenCV's vector code, so few at a time that
+they stay in the cache. Other devices take a clip at a time, in torch. Both give the same
 values, but that the CPU resizes in uint8.
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -28,9 +28,10 @@ from torch import Tensor
 
 from marey.config import AugmentConfig
 from marey.errors import ConfigError, ShapeError
-from marey.types import Draw
+from marey.types import F32, F64, U8, Draw
 
 Box = tuple[float, float, float, float]
+Pixels = TypeVar("Pixels", F32, U8)
 Crop = Literal["whole", "first", "centre", "last"]
 """How a frame becomes a square at evaluation (`plain`)."""
 
@@ -40,7 +41,9 @@ LUMA = (0.299, 0.587, 0.114)
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 _SIGMA_SIZE = 224  # the view whose pixels `Draw.sigma` counts
-_CHUNK = 4  # frames that a CPU thread takes at a time
+# Pixels that a CPU thread takes at a time: more of them leave the cache, and with fewer the threads
+# spend their time in waiting for Python's lock.
+_PIXELS = 4 * 224 * 224
 
 # affine maps of (red, green, blue, 1), values 0..255
 _SAME = np.eye(4)
@@ -209,77 +212,114 @@ def _check_jitter(choice: Draw) -> None:
 
 def _augment_cpu(clips: Sequence[Tensor], draws: Sequence[Draw], out: Tensor) -> None:
     """Fill `out` (N, T, size, size, 3)."""
+    size = out.shape[2]
+    step = max(1, _PIXELS // size**2)
     chunks = [
-        (clip[i : i + _CHUNK], choice, place[i : i + _CHUNK])
+        (clip[i : i + step], choice, place[i : i + step])
         for clip, choice, place in zip(clips, draws, out, strict=True)
-        for i in range(0, len(clip), _CHUNK)
+        for i in range(0, len(clip), step)
     ]
     queue = iter(chunks)
     threads = torch.get_num_threads()
     workers = min(threads, len(chunks))
-    if workers == 1:
-        _work(queue, out.shape[2])
+    if workers == 1 or len(chunks[0][0]) * size**2 < _PIXELS // 4:
+        _work(queue, size, step)
         return
     # A thread of the pool must not start torch's threads too; what it sets holds for itself and
     # for threads begun later, so it is set back.
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for done in [pool.submit(_work, queue, out.shape[2]) for _ in range(workers)]:
+            for done in [pool.submit(_work, queue, size, step) for _ in range(workers)]:
                 done.result()
     finally:
         torch.set_num_threads(threads)
 
 
-def _work(queue: Iterator[tuple[Tensor, Draw, Tensor]], size: int) -> None:
-    """Augment chunk after chunk: frames (T, H, W, 3), their draw, (T, size, size, 3) to fill."""
-    image, spare = torch.empty(2, size, size, 3)  # once: allocating takes longer than computing
-    for frames, choice, places in queue:
-        # turned round frame by frame: torch takes half as long as for resizing
+def _work(queue: Iterator[tuple[Tensor, Draw, Tensor]], size: int, most: int) -> None:
+    """Augment chunk after chunk: K frames (K, H, W, 3), their draw, (K, size, size, 3) to fill.
+
+    most: the largest K.
+    """
+    # once: allocating takes longer than computing
+    images, spares = torch.empty(2, most, size, size, 3)
+    for frames, choice, out in queue:
+        image, spare = images[: len(frames)], spares[: len(frames)]
         pixels = crop_resize(frames.permute(0, 3, 1, 2), choice.box, False, size)
-        for frame, place in zip(pixels.permute(0, 2, 3, 1), places, strict=True):
-            image.copy_(torch.from_numpy(cv2.flip(frame.numpy(), 1)) if choice.flip else frame)
-            if place.dtype == torch.float32:
-                _paint(image, spare, choice, place)
-            else:
-                _paint(image, spare, choice, image)
-                place.copy_(image)
+        pixels = pixels.permute(0, 2, 3, 1)
+        if choice.flip:  # here, as torch takes half as long as for resizing
+            flipped = cv2.flip(_tall(pixels.numpy()), 1)
+            pixels = torch.from_numpy(flipped).view_as(pixels)
+        image.copy_(pixels)
+        if out.dtype == torch.float32:
+            _paint(image, spare, choice, out)
+        else:
+            _paint(image, spare, choice, image)
+            out.copy_(image)
 
 
 def _paint(image: Tensor, spare: Tensor, choice: Draw, out: Tensor) -> None:
-    """Change the colours of `image` and blur it into `out`, all (size, size, 3) float32.
+    """Change the colours of `image` and blur it into `out`, all (K, size, size, 3) float32.
 
     `out` may be `image`. Changes of colour other than the hue are affine maps: they pile up in
     `pending` until values have to be clamped.
     """
-    x, y, size = image.numpy(), spare.numpy(), len(image)
+    x, y, size = image.numpy(), spare.numpy(), image.shape[1]
     pending = _SAME
     for name, amount in choice.jitter:
         if name == "hue":
             if pending is not _SAME:
-                cv2.transform(x, pending[:3], dst=x)
+                _transform(x, pending, x)
                 pending = _SAME
-            cv2.cvtColor(x, cv2.COLOR_RGB2HSV, dst=y)
+            cv2.cvtColor(_tall(x), cv2.COLOR_RGB2HSV, dst=_tall(y))
             y[..., 0] += 360 * (amount % 1)
-            cv2.cvtColor(y, cv2.COLOR_HSV2RGB, dst=x)
+            cv2.cvtColor(_tall(y), cv2.COLOR_HSV2RGB, dst=_tall(x))
             continue
         step = np.diag([amount, amount, amount, 1.0])
         if name == "contrast":
-            mean = pending @ [*cv2.mean(x)[:3], 1.0]
-            step[:3, 3] = (1 - amount) * (LUMA @ mean[:3])
+            lumas = _lumas(x, pending)
+            step = np.repeat(step[None], len(x), 0) if len(x) > 1 else step
+            step[..., :3, 3] = (1 - amount) * lumas
         elif name == "saturation":
             step[:3, :3] += (1 - amount) * _GREY[:3, :3]
         pending = step @ pending
         if amount > 1:  # else it is a blend of colours, and so a colour
-            cv2.transform(x, pending[:3], dst=x)
+            _transform(x, pending, x)
             image.clamp_(0, 255)
             pending = _SAME
     sigma = choice.sigma * size / _SIGMA_SIZE
     if sigma > 0:
         side = 2 * math.ceil(3 * sigma) + 1
-        x = cv2.GaussianBlur(x, (side, side), sigma, dst=y, borderType=cv2.BORDER_REPLICATE)
+        for frame, blurred in zip(x, y, strict=True):
+            cv2.GaussianBlur(
+                frame, (side, side), sigma, dst=blurred, borderType=cv2.BORDER_REPLICATE
+            )
+        x = y
     if choice.grey:
         pending = _GREY @ pending
-    cv2.transform(x, (_NORMALISE @ pending)[:3], dst=out.numpy())
+    _transform(x, _NORMALISE @ pending, out.numpy())
+
+
+def _lumas(x: F32, maps: F64) -> F64:
+    """Mean luma of each frame after the maps, (K, 1)."""
+    weights = LUMA @ maps[..., :3, :]
+    means = np.array([cv2.mean(frame) for frame in x])  # four numbers, the last of them 0
+    means[:, 3] = 1
+    lumas: F64 = (weights * means).sum(-1, keepdims=True)
+    return lumas
+
+
+def _transform(x: F32, maps: F64, out: F32) -> None:
+    """An affine map of colours (4, 4) on frames (K, size, size, 3), or one for each (K, 4, 4)."""
+    if maps.ndim == 2:
+        cv2.transform(_tall(x), maps[:3], dst=_tall(out))
+        return
+    for frame, matrix, place in zip(x, maps, out, strict=True):
+        cv2.transform(frame, matrix[:3], dst=place)
+
+
+def _tall(frames: Pixels) -> Pixels:
+    """(K, H, W, 3) as one picture, the frames below each other, for OpenCV."""
+    return frames.reshape(-1, *frames.shape[2:])
 
 
 def _augment_torch(clip: Tensor, choice: Draw, size: int) -> Tensor:
