@@ -39,7 +39,7 @@ def cases(desk: Desk) -> Measured:
             rounds=desk.rounds,
         )
         ours, usual = (
-            peak("losses:prepare", loss=loss, videos=videos, frames=frames)[0] for loss in LOSSES
+            peak("losses:prepare", loss=loss, videos=videos, frames=frames).added for loss in LOSSES
         )
         yield Row("losses", f"peak memory of it, {what}", "MB", ours, USUAL, usual)
 

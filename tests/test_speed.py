@@ -163,9 +163,10 @@ def test_memory_is_that_of_the_work_alone(tmp_path: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.syspath_prepend(tmp_path)
     ballast = b"x" * 200_000_000  # of this process, which must not count
-    megabytes, seconds = peak("hungry:prepare", mine=10, work=40)
+    megabytes, seconds, whole = peak("hungry:prepare", mine=10, work=40)
     assert len(ballast) / 1e6 > 45 > megabytes > 35
     assert 0 < seconds < 10
+    assert whole > megabytes + 10
     with pytest.raises(TrainingError, match="hungry:prepare could not be measured: .*must be str|"):
         peak("hungry:prepare", mine=10, work="much")
 

@@ -37,7 +37,7 @@ def alignment(desk: Desk) -> Measured:
         "alignment",
         f"peak memory of time warping, {length} x {length}",
         "MB",
-        peak("marey.bench.speed_answers:prepare_warping", length=length)[0],
+        peak("marey.bench.speed_answers:prepare_warping", length=length).added,
         "a table of float64, by arithmetic",
         table,
         limit=table,

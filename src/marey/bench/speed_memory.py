@@ -11,15 +11,28 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from marey.errors import TrainingError
 
 _STATUS = Path("/proc/self/status")
 
 
-def peak(prepare: str, **settings: Any) -> tuple[float, float]:
-    """Megabytes that a piece of work adds at its peak to what was there before, and its seconds.
+class Peak(NamedTuple):
+    """What a piece of work took.
+
+    added: megabytes at its peak, beside what was there before.
+    seconds: of time.
+    whole: megabytes of the whole process at its peak, with Python, libraries and networks.
+    """
+
+    added: float
+    seconds: float
+    whole: float
+
+
+def peak(prepare: str, **settings: Any) -> Peak:
+    """How much memory and time a piece of work takes.
 
     In a fresh process, as a peak never falls, and memory that was freed is used again unseen.
 
@@ -40,17 +53,17 @@ def peak(prepare: str, **settings: Any) -> tuple[float, float]:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingError(f"The memory of {prepare} could not be measured: {reason}")
-    megabytes, seconds = done.stdout.split()[-2:]
-    return float(megabytes), float(seconds)
+    return Peak(*map(float, done.stdout.split()[-3:]))
 
 
-def _measured(work: Callable[[], object]) -> tuple[float, float]:
+def _measured(work: Callable[[], object]) -> Peak:
     before = _megabytes("VmRSS")
     start = time.perf_counter()
     work()
     seconds = time.perf_counter() - start
     # not the resource module's number, which begins with that of the parent process
-    return _megabytes("VmHWM") - before, seconds
+    whole = _megabytes("VmHWM")
+    return Peak(whole - before, seconds, whole)
 
 
 def _megabytes(name: str) -> float:
@@ -61,7 +74,7 @@ def _megabytes(name: str) -> float:
 
 
 def main() -> None:
-    """Prints peak and seconds of the work that the arguments name."""
+    """Prints the `Peak` of the work that the arguments name."""
     prepare, settings = sys.argv[1:]
     module, name = prepare.split(":")
     work = getattr(importlib.import_module(module), name)(**json.loads(settings))
