@@ -105,7 +105,8 @@ def augment(
     if len(lengths) > 1:
         raise ShapeError(f"clips of {sorted(lengths)} frames: pad them to one length first")
     shape = (len(clips), len(clips[0]), size, size, 3)
-    out = torch.empty(shape, dtype=dtype, device=clips[0].device)
+    with torch.inference_mode(False):  # which the threads that fill it know nothing of
+        out = torch.empty(shape, dtype=dtype, device=clips[0].device)
     if out.device.type == "cpu":
         _augment_cpu(clips, draws, out)
     else:
