@@ -58,7 +58,8 @@ class VideoWriter:
         self._track = self._container.add_stream(
             "libx264",
             rate=Fraction(fps).limit_denominator(1001),
-            options={"preset": "veryfast", "crf": "18", "g": "60"},
+            # without the macroblock tree, which makes another file every few times (AVX-512)
+            options={"preset": "veryfast", "crf": "20", "g": "60", "x264-params": "mbtree=0"},
         )
         context = self._track.codec_context
         context.width, context.height = width + width % 2, height + height % 2
