@@ -379,6 +379,17 @@ def test_accumulated_steps_see_the_videos_of_one_large_step(
     assert seen[:2] == [seen[2] + seen[3], seen[4] + seen[5]]
 
 
+def test_float32_is_float32_in_the_frozen_stages_too() -> None:
+    recipe = replace(carl_tiny(), precision="fp32")
+    recipe = replace(recipe, encoder=replace(recipe.encoder, pool="max"))
+    method = build(recipe).eval()
+    assert isinstance(method, FrameMethod)
+    pixels = torch.randn(2, 1, 3, 48, 48)
+    with torch.no_grad():
+        want = method.encoder.backbone(pixels[:, 0])[-1].amax((2, 3))
+        torch.testing.assert_close(method.features(pixels), want, atol=1e-4, rtol=1e-4)
+
+
 def test_seeds_share_features_unless_the_backbone_is_theirs(few: Manifest, tmp_path: Path) -> None:
     recipe = short(carl_tiny(), steps=1)
     fresh = replace(recipe, encoder=replace(recipe.encoder, weights="random"))
@@ -386,5 +397,11 @@ def test_seeds_share_features_unless_the_backbone_is_theirs(few: Manifest, tmp_p
         for seed in (0, 1):
             cache, run = tmp_path / name, tmp_path / f"{name}{seed}"
             train(few, run, replace(given, seed=seed), cache=cache)
+    exact = replace(recipe, precision="fp32")
+    train(few, tmp_path / "exact0", exact, cache=tmp_path / "exact")
+    names = {
+        folder.name for place in ("packaged", "exact") for folder in (tmp_path / place).iterdir()
+    }
+    assert len(names) == 2
     assert len(list((tmp_path / "packaged").iterdir())) == 1
     assert len(list((tmp_path / "fresh").iterdir())) == 2

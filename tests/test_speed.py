@@ -254,7 +254,7 @@ def test_the_eager_step_has_the_same_loss(world: Path, tmp_path: Path) -> None:
     batch = steps.wait()
     steps.close()
     usual = EagerStep(steps.method)
-    assert usual(batch) == pytest.approx(steps.compute(batch), rel=0.02)
+    assert usual(batch) == pytest.approx(steps.compute(batch), rel=1e-4)
 
 
 def test_sorting_everything_finds_the_same_rows() -> None:

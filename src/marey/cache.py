@@ -60,6 +60,8 @@ class FeatureCache:
         if motion := recipe["encoder"].get("motion"):
             encoder["motion"] = motion
         parts = [encoder, recipe["augment"], recipe["data"]["copies"], files]
+        if recipe["precision"] != "auto":
+            parts.append(recipe["precision"])
         if encoder["weights"] == "random":
             parts.append(self.recipe.seed)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -57,6 +57,8 @@ def _fingerprint(method: Method, where: torch.device) -> str:
     looks = [encoder.size, getattr(encoder, "pool", ""), method.crop, where.type]
     if motion := getattr(encoder, "motion", 0):
         looks.append(motion)
+    if method.recipe.precision != "auto":
+        looks.append(method.recipe.precision)
     hashed = hashlib.sha256(repr(tuple(looks)).encode())
     for name, tensor in method.get_submodule("encoder.backbone").state_dict().items():
         hashed.update(name.encode())

@@ -154,7 +154,7 @@ class FrameMethod(Method):
                 "be all and --data.copies at least 1."
             )
         # absolute positions are stretched to the frames of a training view
-        self.encoder = FrameEncoder(recipe.encoder, recipe.method.frames)
+        self.encoder = FrameEncoder(recipe.encoder, recipe.method.frames, recipe.precision)
 
     @classmethod
     def units(cls, recipe: Recipe, frames: int, count: int | None = None) -> I64:

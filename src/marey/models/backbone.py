@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
@@ -161,13 +161,19 @@ def freeze(backbone: Backbone, upto: str) -> int:
     return backbone.frozen
 
 
-def trunk(backbone: Backbone, upto: str, keep: Sequence[int]) -> Trunk:
+def trunk(
+    backbone: Backbone,
+    upto: str,
+    keep: Sequence[int],
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+) -> Trunk:
     """Freezes the backbone up to a stage (see `freeze`) and returns the fast way through it.
 
     Args:
         keep: numbers of the stages whose outputs are wanted.
+        precision: of the frozen stages.
     """
     from marey.models.trunk import Trunk  # which needs this module's Backbone
 
     freeze(backbone, upto)
-    return Trunk(backbone, keep)
+    return Trunk(backbone, keep, precision=precision)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,11 +23,17 @@ class FrameEncoder(nn.Module):
     Args:
         config: which backbone, how much of it is frozen, how space is pooled.
         train_rows: T, to which absolute positions are stretched.
+        precision: of the frozen stages of the backbone.
 
     Raises ConfigError for names that do not exist, CheckpointError for weights that do not fit.
     """
 
-    def __init__(self, config: EncoderConfig, train_rows: int) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        train_rows: int,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+    ) -> None:
         super().__init__()
         self.config = config
         self.backbone = build(config.backbone, config.weights)
@@ -37,7 +45,7 @@ class FrameEncoder(nn.Module):
         self.pictures = sum(channels[i] * cells**2 for i, cells in self.pooled.items())
         self.motion = MotionCells(config.motion) if config.motion else None
         self.width = self.pictures + 2 * config.motion**2
-        self.trunk = trunk(self.backbone, config.frozen, keep=tuple(self.pooled))
+        self.trunk = trunk(self.backbone, config.frozen, tuple(self.pooled), precision)
         self.trains_backbone = any(p.requires_grad for p in self.backbone.parameters())
         self.head = FrameHead(self.width, config, train_rows)
 
