@@ -255,7 +255,7 @@ def threads_here_and_in_a_new_thread() -> tuple[int, int]:
 def test_clips_keep_their_own_draws_sizes_and_the_threads_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(augmentation, "_PIXELS", 2 * 23 * 23)  # else one thread does it all
+    monkeypatch.setattr(augmentation, "_PIXELS", 2 * 23 * 23)  # several chunks
     clips = [clip_of(5, 31, 47, 1), clip_of(5, 64, 33, 2), clip_of(5, 20, 20, 3)]
     rng = np.random.default_rng(3)
     draws = [draw(rng, ALWAYS, height=c.shape[1], width=c.shape[2]) for c in clips]
@@ -289,7 +289,7 @@ def test_strided_clips_are_read_as_they_look() -> None:
 def test_the_result_is_channels_last_and_of_the_asked_type(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(augmentation, "_PIXELS", 2 * 17 * 17)  # else one thread does it all
+    monkeypatch.setattr(augmentation, "_PIXELS", 2 * 17 * 17)
     clip = clip_of(3, 30, 40, grain=100)
     draws = [draw(np.random.default_rng(i), ALWAYS, height=30, width=40) for i in range(4)]
     got = augment([clip] * 4, draws, 17, dtype)

@@ -223,9 +223,6 @@ def _augment_cpu(clips: Sequence[Tensor], draws: Sequence[Draw], out: Tensor) ->
     queue = iter(chunks)
     threads = torch.get_num_threads()
     workers = min(threads, len(chunks))
-    if workers == 1 or len(chunks[0][0]) * size**2 < _PIXELS // 4:
-        _work(queue, size, step)
-        return
     # A thread of the pool must not start torch's threads too; what it sets holds for itself and
     # for threads begun later, so it is set back.
     try:
