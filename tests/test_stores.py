@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from marey import motion_store
 from marey.data import PixelSteps, Stores, survey
 from marey.errors import StorageError, VideoError
 from marey.frame_store import FrameStore
@@ -38,6 +40,22 @@ def test_kept_frames_are_those_of_the_video(videos: list[Path], tmp_path: Path) 
     np.testing.assert_array_equal(store.of(info), want)
     assert written.stat().st_mtime_ns == before
     assert [p.suffix for p in (tmp_path / "frames").iterdir()] == [".npy"]
+
+
+def test_motion_stays_in_memory_while_there_is_room(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MotionStore(tmp_path, MotionSettings()).of(videos[0])
+    maps = MotionStore(tmp_path, MotionSettings()).of(videos[1])
+    size = maps.maps.nbytes + maps.scores.nbytes + maps.grid.nbytes
+    monkeypatch.setattr(motion_store, "ROOM", size)
+    store = MotionStore(tmp_path, MotionSettings())
+    held = store.of(videos[1])
+    assert store.of(videos[1]) is held
+    assert store.of(videos[0]) is not store.of(videos[0])
+    sent = pickle.dumps(store)
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(pickle.loads(sent).of(videos[1]).maps, held.maps)
 
 
 def test_threads_read_kept_arrays_one_after_the_other(
@@ -100,8 +118,6 @@ def test_frames_that_cannot_be_written_are_said(videos: list[Path], tmp_path: Pa
 def test_motion_is_computed_once_for_each_kind(
     videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from marey import motion_store
-
     calls: list[Path] = []
 
     def counted(path: Path, settings: MotionSettings):  # type: ignore[no-untyped-def]
