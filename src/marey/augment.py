@@ -8,9 +8,9 @@ Colours mean what they mean in Pillow and torchvision, computed in float32 witho
 between: brightness scales, contrast blends with the mean luma of each frame, saturation with each
 pixel's luma, hue turns the HSV colour circle; values are clamped to the range after each.
 
-On the CPU every thread takes frames of its own through OpenCV's vector code, so few at a time that
-they stay in the cache. Other devices take a clip at a time, in torch. Both give the same
-values, but that the CPU resizes in uint8.
+On the CPU every thread takes frames of its own through OpenCV's vector code, a few at a time. Other
+devices take a clip at a time, in torch. Both give the same values, but that the CPU resizes in
+uint8.
 """
 
 from __future__ import annotations
@@ -214,14 +214,14 @@ def _check_jitter(choice: Draw) -> None:
 def _augment_cpu(clips: Sequence[Tensor], draws: Sequence[Draw], out: Tensor) -> None:
     """Fill `out` (N, T, size, size, 3)."""
     size = out.shape[2]
-    step = max(1, _PIXELS // size**2)
+    threads = torch.get_num_threads()
+    step = max(1, min(_PIXELS // size**2, math.ceil(out.shape[0] * out.shape[1] / threads)))
     chunks = [
         (clip[i : i + step], choice, place[i : i + step])
         for clip, choice, place in zip(clips, draws, out, strict=True)
         for i in range(0, len(clip), step)
     ]
     queue = iter(chunks)
-    threads = torch.get_num_threads()
     workers = min(threads, len(chunks))
     # A thread of the pool must not start torch's threads too; what it sets holds for itself and
     # for threads begun later, so it is set back.

@@ -338,7 +338,7 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 where the hardware multiplies it natively, else fp32."""
+    """Of steps and of frozen stages; `auto`: bf16 where it pays, else fp32."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -34,7 +33,7 @@ def sequence_contrastive_loss(
 
     Times are compared within a video only, so the work is block-diagonal: (B, 2, T, T) numbers,
     not (2 B T)^2. As in the released code the logarithm is of q + 1e-6, which bounds what a frame
-    that is far off can contribute; here it is taken in log space, so that nothing overflows.
+    that is far off can contribute; here q comes from log space, so that nothing overflows.
     Computed in float32 whatever the inputs' type.
 
     Args:
@@ -75,10 +74,11 @@ def _divergence(
     counted = valid & other_valid.any(-1, keepdim=True)
     compared = other_valid[..., None, :] | ~counted[..., None]
     closeness = -((times[..., :, None] - other_times[..., None, :]) ** 2) / (2 * variance)
-    log_p = F.log_softmax(closeness.masked_fill(~compared, -torch.inf), -1)
+    p = F.softmax(closeness.masked_fill(~compared, -torch.inf), -1)
 
     logits = z @ other.transpose(-1, -2) / temperature
-    log_sum = logits.masked_fill(~compared, -torch.inf).logsumexp(-1)
+    logits = logits.masked_fill(~compared, -torch.inf)
+    log_sum = logits.logsumexp(-1)
     if negatives == "single":
         own = z @ z.transpose(-1, -2) / temperature
         own = own.masked_fill(~valid[..., None, :], -torch.inf)
@@ -86,11 +86,10 @@ def _divergence(
     elif negatives == "batch_noself":
         log_sum = torch.logaddexp(log_sum, _other_videos(z, valid, temperature))
     log_q = logits - log_sum[..., None]
-    if floor > 0:
-        log_q = torch.logaddexp(log_q, log_q.new_tensor(math.log(floor)))
+    # with frames that are not compared p is 0, and log q only has to be finite
+    log_q = (log_q.exp() + floor).log() if floor > 0 else log_q.masked_fill(~compared, 0.0)
 
-    p = log_p.exp()
-    divergence = torch.where(p > 0, p * (log_p - log_q), 0.0).sum(-1)
+    divergence: Tensor = -(torch.special.entr(p) + p * log_q).sum(-1)
     return divergence.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
 
 

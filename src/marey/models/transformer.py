@@ -163,16 +163,16 @@ class TemporalTransformer(nn.Module):
             rows, width = x.shape[1:]
             code = stretched_sinusoids(rows, width, self.train_rows, released=released)
             x = x + code.to(x.device, x.dtype)
+        learning = self.training or torch.is_grad_enabled()
         # an exported graph takes any number of rows, and so cannot choose by it
-        learning = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if not learning and x.shape[1] > ROWS:
+        if torch.compiler.is_compiling() or learning or x.shape[1] <= ROWS:
+            x = self.dropout(x)
+            for block in self.blocks:
+                x = block(x, times, valid)
+        else:
             x = x.clone()
             for block in self.blocks:
                 assert isinstance(block, Block)
                 block.update(x, times, valid)
-        else:
-            x = self.dropout(x)
-            for block in self.blocks:
-                x = block(x, times, valid)
         out: Tensor = self.norm(x)
         return out
