@@ -1,4 +1,4 @@
-"""Embedding over the length of the video: time for a frame and peak memory stay as they are.
+"""Embedding over the length of the video: speed, and peak memory.
 
 python benchmarks/length.py --hour
 """
