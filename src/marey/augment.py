@@ -41,8 +41,8 @@ LUMA = (0.299, 0.587, 0.114)
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 _SIGMA_SIZE = 224  # the view whose pixels `Draw.sigma` counts
-# Pixels that a CPU thread takes at a time: more of them leave the cache, and with fewer the threads
-# spend their time in waiting for Python's lock.
+# Pixels that a CPU thread takes at a time: with fewer, which would stay in the cache, the threads
+# wait for Python's lock, and more gain nothing.
 _PIXELS = 4 * 224 * 224
 
 # affine maps of (red, green, blue, 1), values 0..255

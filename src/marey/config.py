@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar
 
 from marey.errors import ConfigError
 
+Precision = Literal["auto", "fp32", "bf16"]
+
 C = TypeVar("C")
 
 
@@ -337,7 +339,7 @@ class Recipe:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """Of steps and of frozen stages; `auto`: bf16 where it pays, else fp32."""
 
 

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from marey import memory
+from marey.config import Precision
 from marey.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -49,9 +49,7 @@ def _count(kind: str) -> int:
     return int(kind == "cpu" or (kind == "mps" and torch.backends.mps.is_available()))
 
 
-def precision(
-    device: torch.device, wanted: Literal["auto", "fp32", "bf16"] = "auto"
-) -> torch.dtype:
+def precision(device: torch.device, wanted: Precision = "auto") -> torch.dtype:
     """The type to multiply in: bfloat16 where the hardware has it and it pays, else float32.
 
     An explicit `bf16` is obeyed everywhere, so that a result can be repeated on another machine;

@@ -6,10 +6,11 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from marey.config import Precision
 from marey.errors import ConfigError
 from marey.models.sources import locate
 from marey.models.weights import load_into, load_state
@@ -165,7 +166,7 @@ def trunk(
     backbone: Backbone,
     upto: str,
     keep: Sequence[int],
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    precision: Precision = "auto",
 ) -> Trunk:
     """Freezes the backbone up to a stage (see `freeze`) and returns the fast way through it.
 

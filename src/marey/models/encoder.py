@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from marey.config import EncoderConfig
+from marey.config import EncoderConfig, Precision
 from marey.models.backbone import build, trunk
 from marey.models.heads import FrameHead
 from marey.models.lucas_kanade import MotionCells
@@ -32,7 +30,7 @@ class FrameEncoder(nn.Module):
         self,
         config: EncoderConfig,
         train_rows: int,
-        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        precision: Precision = "auto",
     ) -> None:
         super().__init__()
         self.config = config

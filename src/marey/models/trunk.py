@@ -7,13 +7,13 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from marey import device
+from marey.config import Precision
 from marey.errors import ConfigError, ShapeError
 from marey.models.backbone import Backbone
 
@@ -56,7 +56,7 @@ class Trunk:
         backbone: Backbone,
         keep: Sequence[int],
         *,
-        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        precision: Precision = "auto",
         compiled: bool | None = None,
     ) -> None:
         if not keep or not all(0 <= i < len(backbone.stage_names) for i in keep):
