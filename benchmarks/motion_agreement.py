@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from baselines.tvl1_flow import tvl1_flow, tvl1_maps
 
-ENGINES = ("farneback", "dis", "difference")
+ENGINES = ("dis", "farneback", "difference")
 
 
 def run(videos: Path, count: int = 12, frames: int = 100, seed: int = 0) -> dict[str, Any]:

@@ -335,13 +335,13 @@ def test_settings_are_changed_one_by_one() -> None:
     assert published is not None
     recipe = published()
     ours = changed(recipe, ["data.epochs=3", "augment.area=0.5,1", "optimizer.lr=0.5",
-                            "method.focus_space=false", "method.engine=dis"])  # fmt: skip
+                            "method.focus_space=false", "method.engine=tvl1"])  # fmt: skip
     assert departures(ours, recipe) == {
         "data.epochs": (3, 200),
         "augment.area": ((0.5, 1.0), (0.2, 1.0)),
         "optimizer.lr": (0.5, 0.01),
         "method.focus_space": (False, True),
-        "method.engine": ("dis", "farneback"),
+        "method.engine": ("tvl1", "dis"),
     }
     assert changed(recipe, []) == recipe
     for setting, words in {
@@ -352,7 +352,7 @@ def test_settings_are_changed_one_by_one() -> None:
         "data.epochs.x=3": "does not name one setting",
         "augment.area=1": "needs a value like",
         "method.focus_space=perhaps": "needs a value like True",
-        "method.engine=psychic": "is none of farneback, dis",
+        "method.engine=psychic": "is none of dis, farneback",
     }.items():
         with pytest.raises(ConfigError, match=words):
             changed(recipe, [setting])

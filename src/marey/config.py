@@ -168,7 +168,7 @@ class MclConfig:
     """Share of the possible starts that counts as much motion."""
     focus_space: bool = True
     """Whether crops have to keep in view what moves most."""
-    engine: Literal["farneback", "dis", "tvl1", "difference"] = "farneback"
+    engine: Literal["dis", "farneback", "tvl1", "difference"] = "dis"
     """How optical flow is computed; `difference` does without flow."""
     window: int = 8
     """Flow fields of a frame map (Kinetics: 4)."""

@@ -1,14 +1,15 @@
 """Dense optical flow between neighbouring frames, for the motion maps of MCL.
 
 The paper (Li et al., ICCV 2021) takes TV-L1, 4 pairs a second. What the motion maps need of it is
-where and when things move against the camera, and that survives at a short side of 96 pixels and
+where and when things move against the camera, and that survives at a short side of 80 pixels and
 with far cheaper flow. Two things cheap flow does badly, and `_steady` puts right: on still, flat or
 noisy ground it invents motion, where TV-L1 stays at rest.
 
 Engines (`benchmarks/motion_agreement.py`: Spearman of 7x7 maps and clip scores with TV-L1's):
 
-- `farneback`, the default: the best agreement for its time, more than 100 times TV-L1's speed;
-- `dis`: dense inverse search, preset "fast" down to half size; somewhat faster, noisier;
+- `dis`, the default: dense inverse search, with small patches where something moves and with large
+  ones where little does; more than 100 times TV-L1's speed;
+- `farneback`: as near to TV-L1; loses what is small and fast;
 - `tvl1`: the paper's, clipped to 20 pixels; needs opencv-contrib-python-headless;
 - `difference`: no flow at all. u is the change of grey value, v is 0, and full contrast counts as
   20 pixels. Camera motion does not cancel in it.
@@ -28,20 +29,21 @@ from numpy.typing import NDArray
 from marey.errors import ConfigError, ShapeError
 from marey.types import F32, U8, Flow, Frames
 
-Engine = Literal["farneback", "dis", "tvl1", "difference"]
+Engine = Literal["dis", "farneback", "tvl1", "difference"]
 Pair = Callable[[U8, U8], F32]
 
-SIZE = 96
+SIZE = 80
 LARGEST = 20.0  # pixels; the paper clips there
 
 _SMALLEST = 32  # side of a frame, in pixels: OpenCV's DIS crashes on thinner ones
 _NOISE = 4.0  # grey levels by which pixels at rest differ, from coding and sensor
+_CLEAR = 8.0  # grey levels by which pixels differ where something clearly moves
 _WINDOW = 7  # side of the neighbourhood in which that is judged, in pixels
 _SPARSE = 4  # the camera's motion is told by every 4th pixel in x and y
 
 
 def flow(
-    chunks: Iterable[Frames], engine: Engine = "farneback", *, size: int = SIZE, threads: int = 1
+    chunks: Iterable[Frames], engine: Engine = "dis", *, size: int = SIZE, threads: int = 1
 ) -> Iterator[Flow]:
     """Flow of a video as it is decoded: N frames give N - 1 fields.
 
@@ -96,12 +98,32 @@ def _maker(engine: str) -> Callable[[], Pair]:
     if engine == "tvl1" and not hasattr(cv2, "optflow"):
         raise ConfigError(
             "flow 'tvl1' needs opencv-contrib-python-headless in place of "
-            "opencv-python-headless; install it, or use 'farneback'"
+            "opencv-python-headless; install it, or use 'dis'"
         )
-    makers = {"farneback": _farneback, "dis": _dis, "tvl1": _tvl1, "difference": _difference}
+    makers = {"dis": _dis, "farneback": _farneback, "tvl1": _tvl1, "difference": _difference}
     if engine not in makers:
         raise ConfigError(f"there is no flow '{engine}'; use {', '.join(get_args(Engine))}")
     return makers[engine]
+
+
+def _dis() -> Pair:
+    # Small patches see noise where little moves; large ones lose half the motion of small things.
+    fine, coarse = _search(8), _search(16)  # with patches of 20 and more OpenCV may crash
+
+    def pair(first: U8, second: U8) -> F32:
+        flows = (search.calc(first, second, None) for search in (fine, coarse))
+        return _steady(first, second, *flows)
+
+    return pair
+
+
+def _search(patch: int) -> Any:
+    """Dense inverse search with patches of so many pixels, at half size."""
+    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    search.setFinestScale(1)  # the preset's 2 does not see what is smaller than a third of a frame
+    search.setPatchSize(patch)
+    search.setPatchStride(patch // 2)
+    return search
 
 
 def _farneback() -> Pair:
@@ -113,12 +135,6 @@ def _farneback() -> Pair:
         return _steady(first, second, field)
 
     return pair
-
-
-def _dis() -> Pair:
-    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    search.setFinestScale(1)  # the preset's 2 does not see what is smaller than a third of a frame
-    return lambda first, second: _steady(first, second, search.calc(first, second, None))
 
 
 def _tvl1() -> Pair:
@@ -134,12 +150,13 @@ def _difference() -> Pair:
     return pair
 
 
-def _steady(first: U8, second: U8, field: NDArray[Any]) -> F32:
+def _steady(first: U8, second: U8, field: NDArray[Any], smooth: NDArray[Any] | None = None) -> F32:
     """Draw flow (H, W, 2) towards the camera's motion where that alone explains the images.
 
     The camera's motion is the median vector, or rest where moving the second image by it does not
     bring it clearly nearer to the first. With r the mean squared difference that is left around
-    a pixel, the flow keeps r / (r + noise^2) of its distance from the camera's motion.
+    a pixel, the flow keeps r / (r + noise^2) of its distance from the camera's motion. Where there
+    is a smoother flow too, r / (r + clear^2) of it is `field` and the rest is `smooth`.
     """
     a, b = first.astype(np.float32), second.astype(np.float32)
     left = b - a
@@ -153,6 +170,9 @@ def _steady(first: U8, second: U8, field: NDArray[Any]) -> F32:
         camera = np.zeros(2, np.float32)
     energy = cv2.blur(left * left, (_WINDOW, _WINDOW))
     keep = energy / (energy + np.float32(_NOISE**2))
+    if smooth is not None:
+        clear = energy / (energy + np.float32(_CLEAR**2))
+        field = smooth + (field - smooth) * clear[..., None]
     return np.asarray(camera + (field - camera) * keep[..., None], np.float32)
 
 

@@ -215,7 +215,7 @@ class MotionSettings:
     clip: frames that a clip spans, clip length times stride; not less than window.
     """
 
-    engine: Engine = "farneback"
+    engine: Engine = "dis"
     window: int = 8
     clip: int = 32
 

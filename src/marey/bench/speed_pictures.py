@@ -207,15 +207,15 @@ def motion(desk: Desk) -> Measured:
         "flow, 320x240",
         "pairs/s",
         {
-            OURS: single(Way(lambda: fields("farneback"), pairs)),
-            "engine dis": single(Way(lambda: fields("dis"), pairs)),
+            OURS: single(Way(lambda: fields("dis"), pairs)),
+            "engine farneback": single(Way(lambda: fields("farneback"), pairs)),
             "floor: difference of frames": single(Way(lambda: fields("difference"), pairs)),
         },
         inputs=clip,
         rounds=desk.rounds,
     )
     small = Frames(read(path, size=SIZE).pixels, clip.index, clip.seconds)
-    flows = fields("farneback")
+    flows = fields("dis")
     yield Case(
         "motion",
         "file to maps, 320x240",
