@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from marey import checkpoint
+from marey.batches import collate
 from marey.config import Recipe
-from marey.data import Corpus, collate, survey
+from marey.data import Corpus, survey
 from marey.embedding import Model, extract, relate, vectors
 from marey.errors import CheckpointError, ConfigError, TrainingError
 from marey.evaluation.protocol import evaluate

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marey.data import Corpus, plan
+from marey.batches import plan
+from marey.data import Corpus
 from marey.errors import ConfigError
 from marey.manifest import Entry
 from marey.recipes import carl_tiny

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from marey import motion_store
-from marey.data import PixelSteps, Stores, survey
+from marey.batches import PixelSteps
+from marey.data import Stores, survey
 from marey.errors import StorageError, VideoError
 from marey.frame_store import FrameStore
 from marey.manifest import Manifest
@@ -93,9 +94,10 @@ def test_a_training_sees_the_same_from_kept_frames(videos: list[Path], tmp_path:
         recipe = replace(recipe, data=replace(recipe.data, keep_frames=keep, videos=3))
         stores = Stores.of(recipe, tmp_path)
         assert (stores.frames is not None) == keep
-        samples, left_out = PixelSteps(recipe, corpus, stores, 0, 1)[2]
-        assert not left_out
-        seen.append([clip for sample in samples for clip in sample.clips])
+        step = PixelSteps(recipe, corpus, stores, 0, 1)[2]
+        assert not step.left_out
+        assert len(step.videos) == len(step.views) == 3
+        seen.append(step.pixels)
     assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
 
 

@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from marey.augment import augment, draw
+from marey.batches import collate, plan
 from marey.config import Recipe, to_dict
-from marey.data import Corpus, LeftOut, collate, decode_size, plan
+from marey.data import Corpus, LeftOut, decode_size
 from marey.distributed import Rank, barrier
 from marey.errors import StorageError, VideoError
 from marey.files import storing, write_json

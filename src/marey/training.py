@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from marey import checkpoint, device, distributed
+from marey.batches import pixel_batches
 from marey.cache import FeatureCache
 from marey.config import OptimizerConfig, Recipe
-from marey.data import Corpus, LeftOut, Stores, pixel_batches, survey
+from marey.data import Corpus, LeftOut, Stores, survey
 from marey.errors import ConfigError, TrainingError
 from marey.files import storing
 from marey.manifest import Manifest

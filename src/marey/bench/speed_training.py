@@ -10,10 +10,11 @@ from statistics import median
 
 import torch
 
+from marey.batches import pixel_batches
 from marey.bench.speed_cases import OURS, Case, Desk, Measured, Row, Way
 from marey.cache import FeatureCache
 from marey.config import CarlConfig, ClipEncoderConfig, EncoderConfig, MclConfig, Recipe
-from marey.data import LeftOut, Stores, decode_size, pixel_batches, survey
+from marey.data import LeftOut, Stores, decode_size, survey
 from marey.device import precision
 from marey.distributed import Rank
 from marey.embedding import Model, extract, relate, see
