@@ -296,7 +296,7 @@ def test_embeddings_do_not_depend_on_chunks(
     monkeypatch.setattr(embedding, "CHUNK", 7)
     monkeypatch.setattr(embedding, "UNITS", 5)
     parts = extract(method, info, cpu, condensed=True)
-    one, two = (relate(method, rows, info, "v", cpu).vectors for rows in (whole, parts))
+    one, two = (relate(method, [rows], info, "v", cpu).vectors for rows in (whole, parts))
     assert (one * two).sum(1).min() > 0.9999
     assert (one * at_once).sum(1).min() > 0.9999
 

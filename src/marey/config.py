@@ -258,6 +258,9 @@ class SalConfig:
     """Share of tuples that are in order."""
 
 
+BlockConfig = CarlConfig | MareyConfig | TcnConfig
+"""Methods whose views are drawn from blocks of a video, of up to stretch * frames frames."""
+
 FrameMethodConfig = CarlConfig | MareyConfig | TccConfig | TcnConfig | LavConfig | SalConfig
 """Methods that embed frames; each has `frames`, T of a view."""
 

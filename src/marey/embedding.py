@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +20,12 @@ from marey.manifest import Manifest
 from marey.methods.base import Method
 from marey.progress import ahead, bar
 from marey.types import F32, I64, Embeddings, VideoInfo
-from marey.units import gather, in_units
+from marey.units import gather, in_units, windows
 from marey.video import probe
 
 CHUNK = 64  # frames that leave the decoder, and units made of them, at a time
 UNITS = 64  # frames that pass the backbone at a time
+ROWS = 1024  # rows of features in memory that are condensed at a time
 
 
 class Model:
@@ -42,14 +44,18 @@ class Model:
     def embed(
         self, path: str | Path, name: str | None = None, info: VideoInfo | None = None
     ) -> Embeddings:
-        """The embedding of one video, every row of it seen in one pass of the transformer.
+        """The embedding of one video.
+
+        A row sees all rows of the video, or of a window of it where the method's views hold no
+        more (`Method.context`); memory then does not grow with the length, but by the result.
 
         name: under which it is stored, by default the path.  info: what `probe` found, if known.
         Raises VideoError where it cannot be decoded to its end.
         """
         info = info or probe(path)
-        rows = extract(self.method, info, self.device, condensed=True)
-        return relate(self.method, rows, info, name or str(path), self.device)
+        units = type(self.method).units(self.method.recipe, info.frames)
+        parts = stream_rows(self.method, info, self.device, units, condensed=True)
+        return relate(self.method, parts, info, name or str(path), self.device)
 
 
 def embed(
@@ -130,24 +136,23 @@ def extract(
     """(N, F) float32 features of a whole video, decoded once, in constant memory of pixels.
 
     units: as of `marey.units.in_units`; by default those of the method's embedding.
-    condensed: keep only what `Method.relate` needs of them, for videos of any length.
+    condensed: keep only what `Method.relate` needs of them.
 
     Raises VideoError where the video cannot be decoded to its end.
     """
-    recipe = method.recipe
     if units is None:
-        units = type(method).units(recipe, info.frames)
-    rows, done = torch.empty(0), 0
-    size = recipe.encoder.size
+        units = type(method).units(method.recipe, info.frames)
+    return _joined(stream_rows(method, info, where, units, condensed=condensed), len(units))
+
+
+def stream_rows(
+    method: Method, info: VideoInfo, where: torch.device, units: I64, *, condensed: bool = False
+) -> Iterator[Tensor]:
+    """The rows of `extract`, as the video is decoded: (n, F) each, at most CHUNK at a time."""
+    size = method.recipe.encoder.size
     for pixels, index in ahead(in_units(info, units, decode_size(size), CHUNK), depth=2):
         part = see(method.features, torch.from_numpy(pixels), index, size, method.crop, where)
-        if condensed:
-            part = _condense(method, part, where)
-        if not done:  # at once, as a list of parts and all of it would be held together
-            rows = part.new_empty(len(units), part.shape[1])
-        rows[done : done + len(part)] = part
-        done += len(part)
-    return rows
+        yield _condense(method, part, where) if condensed else part
 
 
 def _condense(method: Method, features: Tensor, where: torch.device) -> Tensor:
@@ -180,13 +185,13 @@ def see(
 
 
 def relate(
-    method: Method, rows: Tensor, info: VideoInfo, name: str, where: torch.device
+    method: Method, parts: Iterable[Tensor], info: VideoInfo, name: str, where: torch.device
 ) -> Embeddings:
-    """Embeddings of a video from its condensed features, in one pass of what comes after them."""
+    """Embeddings of a video from its condensed features, part after part (n, C)."""
     first, span = type(method).spans(method.recipe, info.frames)
     return Embeddings(
         video=name,
-        vectors=_vectors(method, rows, first, where),
+        vectors=_related(method, parts, first, where),
         first=first,
         span=span,
         start_seconds=info.seconds[first],
@@ -196,10 +201,51 @@ def relate(
 
 def vectors(method: Method, features: Tensor, first: I64, where: torch.device) -> F32:
     """(N, D) unit vectors of the (N, F) features of rows that start at frames `first`."""
-    return _vectors(method, _condense(method, features, where), first, where)
+    parts = (_condense(method, part, where) for part in features.split(ROWS))
+    return _related(method, parts, first, where)
 
 
-def _vectors(method: Method, rows: Tensor, first: I64, where: torch.device) -> F32:
-    with torch.inference_mode():
-        times = torch.from_numpy(first).to(where)[None]
-        return method.relate(rows.to(where)[None], times)[0].float().cpu().numpy()
+def _related(method: Method, parts: Iterable[Tensor], first: I64, where: torch.device) -> F32:
+    """(N, D) unit vectors of rows that come part after part, in windows of `Method.context`.
+
+    A row's vector is the mean over the windows that it lies in, more of those that have it in the
+    middle. Rows are held until their windows are complete.
+    """
+    rows = len(first)
+    length = min(rows, type(method).context(method.recipe) or rows)
+    starts = windows(rows, length)
+    if len(starts) == 1:
+        parts = [_joined(parts, rows)]
+    middle = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1)).astype(np.float32)
+    out: F32 = np.empty((0, 0), np.float32)
+    held, low, done = torch.empty(0), 0, 0  # low: the place of the first row held
+    for part in parts:
+        held = torch.cat([held, part]) if len(held) else part
+        ready = int(np.searchsorted(starts + length, low + len(held), side="right"))
+        if ready == done:
+            continue
+        places = starts[done:ready, None] + np.arange(length)
+        with torch.inference_mode():
+            times = torch.from_numpy(first[places]).to(where)
+            seen = method.relate(held[places - low].to(where), times).float().cpu().numpy()
+        if not done:
+            out = np.zeros((rows, seen.shape[-1]), np.float32)
+        for start, window in zip(starts[done:ready], seen, strict=True):
+            out[start : start + length] += middle[:, None] * window
+        done = ready
+        keep = int(starts[done]) if done < len(starts) else rows
+        held, low = held[keep - low :], keep
+    for some in np.split(out, range(ROWS, rows, ROWS)):
+        some /= np.linalg.norm(some, axis=1, keepdims=True)
+    return out
+
+
+def _joined(parts: Iterable[Tensor], rows: int) -> Tensor:
+    """Parts with so many rows in all, as one tensor."""
+    out, done = torch.empty(0), 0
+    for part in parts:
+        if not done:  # at once, as a list of parts and all of it would be held together
+            out = part.new_empty(rows, *part.shape[1:])
+        out[done : done + len(part)] = part
+        done += len(part)
+    return out

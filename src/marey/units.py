@@ -1,4 +1,4 @@
-"""Units, the frames that a network looks at for one row, from one pass over a video."""
+"""What a network looks at: the frames of one row, the rows that it sees at once."""
 
 from __future__ import annotations
 
@@ -45,6 +45,15 @@ def gather(frames: Tensor, places: I64) -> Tensor:
     if len(flat) == len(frames) and np.array_equal(flat, np.arange(len(flat))):
         return frames.view(*places.shape, *frames.shape[1:])
     return frames[places]
+
+
+def windows(rows: int, length: int) -> I64:
+    """(K,) the first rows of windows of `length` rows, each a quarter of one after the last.
+
+    The last ends with the rows, and so may lie nearer. Fewer rows than `length` are one window.
+    """
+    last = max(rows - length, 0)
+    return np.append(np.arange(0, last, max(1, length // 4)), last).astype(np.int64)
 
 
 def one_after_another(units: int, length: int) -> I64:

@@ -62,7 +62,7 @@ def files(desk: Desk, recipe: Recipe, what: str, *, rounds: int = 3) -> Case:
             info.frames,
         ),
         "floor: transformer alone": Way(
-            lambda: relate(method, rows, info, "", desk.where), info.frames
+            lambda: relate(method, [rows], info, "", desk.where), info.frames
         ),
     }
     return Case(

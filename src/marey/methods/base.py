@@ -6,6 +6,7 @@ never ask which one it is. `CONTRIBUTING.md` shows how to add one in five steps.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from marey.augment import draw
-from marey.config import EncoderConfig, FrameMethodConfig, Recipe
+from marey.config import BlockConfig, EncoderConfig, FrameMethodConfig, Recipe
 from marey.errors import ConfigError
 from marey.models.clip_encoder import ClipEncoder
 from marey.models.encoder import FrameEncoder
@@ -118,6 +119,14 @@ class Method(nn.Module, ABC):
     def relate(self, rows: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         """The second half of `encode`: it may look at all (B, N, C) rows of a video at once."""
 
+    @classmethod
+    def context(cls, recipe: Recipe) -> int | None:
+        """How many rows `relate` is to see at once, where a video has more; None for all of them.
+
+        A longer video passes in overlapping windows.
+        """
+        return None
+
     def expect(self, units: int) -> None:
         """Says how many units `features` is about to see, so that it may prepare (compile)."""
 
@@ -168,6 +177,19 @@ class FrameMethod(Method):
     @classmethod
     def spans(cls, recipe: Recipe, frames: int) -> tuple[I64, int]:
         return spread(frames, None), 1
+
+    @classmethod
+    def context(cls, recipe: Recipe) -> int | None:
+        """The longest block that views are drawn from: of more the network has seen nothing.
+
+        All of a video for methods whose views span it, and with absolute positions, which are
+        stretched over it.
+        """
+        config = recipe.method
+        assert isinstance(recipe.encoder, EncoderConfig)
+        if recipe.encoder.position != "rotary" or not isinstance(config, BlockConfig):
+            return None
+        return math.ceil(config.stretch * config.frames)
 
     @staticmethod
     def sees_motion(recipe: Recipe) -> bool:
@@ -233,3 +255,7 @@ class ClipMethod(Method):
 
     def relate(self, rows: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         return F.normalize(rows, dim=-1)
+
+    @classmethod
+    def context(cls, recipe: Recipe) -> int | None:
+        return 1  # each row alone
