@@ -178,6 +178,15 @@ embedding.vectors  # one row of unit length for each span of time, embedding.sta
         "onnx": 'features = onnxruntime.InferenceSession("features.onnx")',
     }[format]
     frame = {"whole": "each frame squeezed to", "centre": "of each frame the centre,"}[method.crop]
+    context = type(method).context(method.recipe)
+    longer = ""
+    if context and context > 1:
+        longer = (
+            f"\n  It was trained on up to {context} rows at once. Marey gives it longer videos in "
+            f"windows of\n  {context} rows, one every {context // 4}, and takes for each row the mean "
+            "over its windows, weighted by\n  the distance from their nearer end and brought to "
+            "unit length again."
+        )
     return f"""```python
 {load}  # encode likewise
 ```
@@ -186,7 +195,7 @@ embedding.vectors  # one row of unit length for each span of time, embedding.sta
   0..1, less the mean (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225); to (N,
   {method.width}).
 - `encode`: `features` (B, N, {method.width}) of the N rows of each video, and `times` (B, N) int64,
-  the frame number at which each row starts; to embeddings (B, N, D) of unit length.
+  the frame number at which each row starts; to embeddings (B, N, D) of unit length.{longer}
 """
 
 
