@@ -181,12 +181,10 @@ embedding.vectors  # one row of unit length for each span of time, embedding.sta
     context = type(method).context(method.recipe)
     longer = ""
     if context and context > 1:
-        longer = (
-            f"\n  It was trained on up to {context} rows at once. Marey gives it longer videos in "
-            f"windows of\n  {context} rows, one every {context // 4}, and takes for each row the mean "
-            "over its windows, weighted by\n  the distance from their nearer end and brought to "
-            "unit length again."
-        )
+        longer = f"""
+  It was trained on up to {context} rows at once. Marey gives it longer videos in windows of
+  {context} rows, one every {context // 4}, and takes for each row the mean over its windows,
+  weighted by the distance from their nearer end and brought to unit length again."""
     return f"""```python
 {load}  # encode likewise
 ```
