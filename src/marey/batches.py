@@ -66,7 +66,8 @@ class PixelSteps(Dataset[Step]):
         self.stores, self.method, self.dtype = stores, find(recipe), dtype
 
     def __getitem__(self, step: int) -> Step:
-        found = Step([], [], clips := [], [])
+        clips: list[Tensor] = []
+        found = Step([], [], clips, [])
         for video, rng in plan(self.recipe, self.corpus, step, self.rank, self.world):
             entry, info = self.corpus.entries[video], self.corpus.infos[video]
             try:
