@@ -22,8 +22,10 @@ from marey.recipes import DEFAULT, RECIPES
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command. Exits with 1 and one sentence where the user's input cannot be used."""
     # before torch is loaded: decoding runs beside it, and threads that spin while they wait would
-    # take the cores from it (docs/log.md)
+    # take the cores from it. A short while they may, as to sleep at once costs a third of the speed
+    # of an idle machine (docs/log.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         say(_overview())
