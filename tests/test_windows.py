@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from marey.config import EncoderConfig
+from marey.config import EncoderConfig, Recipe
 from marey.embedding import vectors
 from marey.methods import build, find
 from marey.methods.base import Method
+from marey.models.transformer import Position
 from marey.recipes import RECIPES
 from marey.types import F32
 from marey.units import windows
@@ -22,11 +23,16 @@ from marey.units import windows
 CPU = torch.device("cpu")
 
 
-def network(name: str, position: str | None = None) -> Method:
+def recipe_of(name: str, position: Position | None) -> Recipe:
     recipe = RECIPES[name]()
-    if position is not None:
-        assert isinstance(recipe.encoder, EncoderConfig)
-        recipe = replace(recipe, encoder=replace(recipe.encoder, position=position))  # type: ignore[arg-type]
+    if position is None:
+        return recipe
+    assert isinstance(recipe.encoder, EncoderConfig)
+    return replace(recipe, encoder=replace(recipe.encoder, position=position))
+
+
+def network(name: str, position: Position | None = None) -> Method:
+    recipe = recipe_of(name, position)
     torch.manual_seed(0)
     return build(recipe).eval()
 
@@ -55,11 +61,10 @@ def test_windows_cover_all_rows(rows: int, length: int) -> None:
     [("rotary", None, 120), ("marey", None, 60), ("carl", None, None), ("tcc_tiny", None, None),
      ("marey", "absolute", None), ("marey", "released", None), ("mcl", None, 1)],
 )  # fmt: skip
-def test_context_is_what_views_show(name: str, position: str | None, context: int | None) -> None:
-    recipe = RECIPES[name]()
-    if position is not None:
-        assert isinstance(recipe.encoder, EncoderConfig)
-        recipe = replace(recipe, encoder=replace(recipe.encoder, position=position))  # type: ignore[arg-type]
+def test_context_is_what_views_show(
+    name: str, position: Position | None, context: int | None
+) -> None:
+    recipe = recipe_of(name, position)
     assert find(recipe).context(recipe) == context
 
 
@@ -102,7 +107,7 @@ def test_a_short_video_is_seen_at_once() -> None:
 
 
 @pytest.mark.parametrize(("position", "far"), [("rotary", False), ("absolute", True)])
-def test_what_is_far_away_does_not_count(position: str, far: bool) -> None:
+def test_what_is_far_away_does_not_count(position: Position, far: bool) -> None:
     method = network("demo", position)
     features = some_features(method, 400)
     other = torch.cat([features[:200], -features[200:]])
