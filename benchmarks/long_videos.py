@@ -34,7 +34,7 @@ Group = dict[bool, list[tuple[torch.Tensor, I64]]]
 def run(folder: Path, labels: Path, cache: Path, seed: int = 0) -> list[dict[str, float]]:
     """Accuracies with the whole video seen at once, and with windows of one to four contexts."""
     model = Model(folder)
-    groups = _groups(model, Manifest.read(labels), cache, seed)
+    actions = list(groups(model, Manifest.read(labels), cache, seed).values())
     context = type(model.method).context(model.method.recipe)
     if context is None:
         raise SystemExit(f"{folder} sees whole videos; give a run with relative positions.")
@@ -44,18 +44,19 @@ def run(folder: Path, labels: Path, cache: Path, seed: int = 0) -> list[dict[str
             rows.append(
                 {
                     "rows seen at once": seen,
-                    "each by itself": fmean(_alone(model, group) for group in groups),
-                    "in a row": fmean(_in_a_row(model, group) for group in groups),
+                    "each by itself": fmean(_alone(model, group) for group in actions),
+                    "in a row": fmean(_in_a_row(model, group) for group in actions),
                     "in a row, learned from each by itself": fmean(
-                        _in_a_row(model, group, learn_alone=True) for group in groups
+                        _in_a_row(model, group, learn_alone=True) for group in actions
                     ),
                 }
             )
-    frames = np.mean([sum(len(y) for _, y in group[False]) for group in groups])
+    frames = np.mean([sum(len(y) for _, y in group[False]) for group in actions])
     return [*rows, {"frames of a long video, mean": float(frames)}]
 
 
-def _groups(model: Model, manifest: Manifest, cache: Path, seed: int) -> list[Group]:
+def groups(model: Model, manifest: Manifest, cache: Path, seed: int) -> dict[str, Group]:
+    """By action, the labelled videos in a random order; only actions that both splits have."""
     store = FeatureStore(cache, model.method, model.device)
     corpus = survey(Manifest(labelled(manifest)), show=True)
     found: defaultdict[str, Group] = defaultdict(lambda: {True: [], False: []})
@@ -63,15 +64,16 @@ def _groups(model: Model, manifest: Manifest, cache: Path, seed: int) -> list[Gr
         entry, info = corpus.entries[i], corpus.infos[i]
         features = store.of(info).float()
         found[entry.action][entry.split == "train"].append((features, entry.phases(len(features))))
-    return [group for group in found.values() if group[True] and group[False]]
+    return {name: group for name, group in found.items() if group[True] and group[False]}
 
 
-def _embedded(model: Model, features: torch.Tensor) -> F32:
+def embedded(model: Model, features: torch.Tensor) -> F32:
+    """(T, F) features of a video to (T, D) rows."""
     return vectors(model.method, features, np.arange(len(features)), model.device)
 
 
 def _alone(model: Model, group: Group) -> float:
-    train, val = ([_embedded(model, x) for x, _ in group[split]] for split in (True, False))
+    train, val = ([embedded(model, x) for x, _ in group[split]] for split in (True, False))
     return _accuracy(train, val, group)
 
 
@@ -79,9 +81,9 @@ def _in_a_row(model: Model, group: Group, learn_alone: bool = False) -> float:
     def look(split: bool) -> list[F32]:
         features = [x for x, _ in group[split]]
         if split and learn_alone:
-            return [_embedded(model, x) for x in features]
+            return [embedded(model, x) for x in features]
         ends = np.cumsum([len(x) for x in features])[:-1]
-        return np.split(_embedded(model, torch.cat(features)), ends)
+        return np.split(embedded(model, torch.cat(features)), ends)
 
     return _accuracy(look(True), look(False), group)
 

@@ -272,7 +272,7 @@ def test_the_suite_has_a_stage_for_everything_and_each_can_run_alone() -> None:
     import run
 
     suite = {"run", "harness"}
-    quality = {"alignability", "long_videos", "motion_agreement", "motion_focus"}
+    quality = {"alignability", "long_videos", "motion_agreement", "motion_focus", "phase_errors"}
     clock = {"clock", "clock_world", "clock_figure"}
     files = {path.stem for path in BENCHMARKS.glob("*.py")}
     assert set(run.STAGES) == files - suite - quality - clock

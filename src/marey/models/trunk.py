@@ -253,6 +253,7 @@ def _compile(stages: _FrozenStages, batch: Tensor) -> Callable[[Tensor], tuple[T
         import torch._inductor  # takes seconds, which most commands need not wait for
 
         graph = torch.export.export(stages, (batch,), strict=False).module()
-        with torch._inductor.config.patch(freezing=True):
+        # a wrapper in C++ calls a network's hundred small kernels a tenth faster than one in Python
+        with torch._inductor.config.patch(freezing=True, cpp_wrapper=True):
             run: Callable[[Tensor], tuple[Tensor, ...]] = torch._inductor.compile(graph, [batch])
     return run
