@@ -253,7 +253,9 @@ def _compile(stages: _FrozenStages, batch: Tensor) -> Callable[[Tensor], tuple[T
         import torch._inductor  # takes seconds, which most commands need not wait for
 
         graph = torch.export.export(stages, (batch,), strict=False).module()
-        # a wrapper in C++ calls a network's hundred small kernels a tenth faster than one in Python
-        with torch._inductor.config.patch(freezing=True, cpp_wrapper=True):
+        # Called from C++ the kernels, some hundred to a chunk, do not wait for Python's lock; for a
+        # GPU, which does not wait for the calls, that would take CUDA's headers.
+        called_from_c = batch.device.type == "cpu"
+        with torch._inductor.config.patch(freezing=True, cpp_wrapper=called_from_c):
             run: Callable[[Tensor], tuple[Tensor, ...]] = torch._inductor.compile(graph, [batch])
     return run
