@@ -72,8 +72,9 @@ class EncoderConfig:
     """Cells along each side of a grid of optical flow that is seen beside the picture, less the
     camera's motion; 0 = the picture alone. Needs a frozen backbone and stored features."""
     motion_alone: float = 0.0
-    """Share of the views in training that show their motion and not the picture, so that clothes
-    and rooms are not relied on where motion tells as much. Without effect where `motion` is 0."""
+    """Share of the views in training that show their motion and, for a picture, the mean of all
+    pictures of the step, so that clothes and rooms are not relied on where motion tells as much.
+    Without effect where `motion` is 0."""
     hidden: int = 512
     """Width of the linear layers before the transformer."""
     hidden_layers: int = 2

@@ -105,7 +105,10 @@ class FrameHead(nn.Module):
             pictures = features[..., : self.pictures]
             if self.training and self.motion_alone:
                 seen = torch.rand(*pictures.shape[:-2], 1, 1, device=pictures.device)
-                pictures = pictures * (seen >= self.motion_alone)
+                # The mean of all rows and not zeros: rows of two kinds would set the scale of
+                # RowNorm, and hundreds of steps pass before it sees what differs within a video.
+                average = pictures.mean(tuple(range(pictures.ndim - 1)))
+                pictures = torch.where(seen >= self.motion_alone, pictures, average)
             features = torch.cat((pictures, moving), -1)
         rows: Tensor = self.project(features)
         return rows
