@@ -10,7 +10,6 @@ most probable boundaries, all phases in their order, lie 8 frames or more from t
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +64,8 @@ def to_boundary(phases: I64) -> F64:
     return np.abs(middle - boundaries(phases)).min(axis=1, initial=np.inf)
 
 
-def boundaries_found(logs: Sequence[F64] | F64) -> I64:
+def boundaries_found(logs: F64) -> I64:
     """The most probable boundaries of (T, P) log probabilities, phases 0 to P - 1 in this order."""
-    logs = np.asarray(logs)
     best = np.full(logs.shape, -np.inf)  # of all orders that are in phase p at frame t
     entered = np.zeros(logs.shape, bool)  # whether the best of them is new in p at t
     best[0, 0] = logs[0, 0]

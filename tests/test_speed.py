@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -279,6 +280,20 @@ def test_the_suite_has_a_stage_for_everything_and_each_can_run_alone() -> None:
     for name in run.STAGES:
         text = (BENCHMARKS / f"{name}.py").read_text()
         assert f'harness.main(__doc__, {{"{name}": cases}})' in text
+
+
+@pytest.mark.parametrize("phases", [2, 3, 4])
+def test_the_boundaries_found_are_the_most_probable_of_all(phases: int) -> None:
+    from phase_errors import boundaries_found
+
+    logs = np.log(np.random.default_rng(phases).dirichlet(np.ones(phases), 9))
+
+    def total(bounds: tuple[int, ...]) -> float:
+        parts = itertools.pairwise((0, *bounds, len(logs)))
+        return float(sum(logs[a:b, p].sum() for p, (a, b) in enumerate(parts)))
+
+    best = max(itertools.combinations(range(1, len(logs)), phases - 1), key=total)
+    assert tuple(boundaries_found(logs)) == best
 
 
 def test_videos_of_any_length_are_made_of_one(tmp_path: Path) -> None:
