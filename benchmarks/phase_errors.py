@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from long_videos import embedded, groups
+from marey.datasets.labels import boundaries
 from marey.embedding import Model
 from marey.manifest import Manifest
 from marey.types import F64, I64
@@ -51,11 +52,6 @@ def run(folder: Path, labels: Path, cache: Path) -> dict[str, dict[str, float]]:
             "share of videos that are moved": float(np.mean(np.greater_equal(off, FAR))),
         }
     return rows
-
-
-def boundaries(phases: I64) -> I64:
-    """The numbers of the frames at which a new phase starts."""
-    return np.flatnonzero(np.diff(phases)) + 1
 
 
 def to_boundary(phases: I64) -> F64:
