@@ -43,7 +43,7 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _SIGMA_SIZE = 224  # the view whose pixels `Draw.sigma` counts
 # Pixels that a CPU thread takes at a time: with fewer, which would stay in the cache, the threads
 # wait for Python's lock, and more gain nothing.
-_PIXELS = 4 * 224 * 224
+_PIXELS = 8 * 224 * 224
 
 # affine maps of (red, green, blue, 1), values 0..255
 _SAME = np.eye(4)
@@ -259,17 +259,18 @@ def _paint(image: Tensor, spare: Tensor, choice: Draw, out: Tensor) -> None:
     """Change the colours of `image` and blur it into `out`, all (K, size, size, 3) float32.
 
     `out` may be `image`. Changes of colour other than the hue are affine maps: they pile up in
-    `pending` until values have to be clamped.
+    `pending`. Each pass over the pixels costs, and while `pending` is the same scale and shift for
+    all colours none is needed: the hue turns before it as well as after, and so do clamps.
     """
     x, y, size = image.numpy(), spare.numpy(), image.shape[1]
-    pending = _SAME
+    pending, even = _SAME, True
     for name, amount in choice.jitter:
         if name == "hue":
-            if pending is not _SAME:
+            if not even:
                 _transform(x, pending, x)
-                pending = _SAME
+                pending, even = _SAME, True
             cv2.cvtColor(_tall(x), cv2.COLOR_RGB2HSV, dst=_tall(y))
-            y[..., 0] += 360 * (amount % 1)
+            cv2.add(_tall(y), (360 * (amount % 1), 0, 0, 0), dst=_tall(y))
             cv2.cvtColor(_tall(y), cv2.COLOR_HSV2RGB, dst=_tall(x))
             continue
         step = np.diag([amount, amount, amount, 1.0])
@@ -279,11 +280,15 @@ def _paint(image: Tensor, spare: Tensor, choice: Draw, out: Tensor) -> None:
             step[..., :3, 3] = (1 - amount) * lumas
         elif name == "saturation":
             step[:3, :3] += (1 - amount) * _GREY[:3, :3]
+            even = False
         pending = step @ pending
         if amount > 1:  # else it is a blend of colours, and so a colour
-            _transform(x, pending, x)
-            image.clamp_(0, 255)
-            pending = _SAME
+            if even and pending.flat[0] > 0:
+                _clamp_before(image, pending)
+            else:
+                _transform(x, pending, x)
+                image.clamp_(0, 255)
+                pending, even = _SAME, True
     sigma = choice.sigma * size / _SIGMA_SIZE
     if sigma > 0:
         side = 2 * math.ceil(3 * sigma) + 1
@@ -299,11 +304,23 @@ def _paint(image: Tensor, spare: Tensor, choice: Draw, out: Tensor) -> None:
 
 def _lumas(x: F32, maps: F64) -> F64:
     """Mean luma of each frame after the maps, (K, 1)."""
+    rows = torch.from_numpy(x).flatten(2).mean(1)  # a vector of columns and colours: fast to sum
+    means = np.insert(rows.view(len(x), -1, 3).mean(1).double().numpy(), 3, 1, axis=1)
     weights = LUMA @ maps[..., :3, :]
-    means = np.array([cv2.mean(frame) for frame in x])  # four numbers, the last of them 0
-    means[:, 3] = 1
     lumas: F64 = (weights * means).sum(-1, keepdims=True)
     return lumas
+
+
+def _clamp_before(image: Tensor, maps: F64) -> None:
+    """Clamp frames (K, size, size, 3) so that their colours are in the range after the maps.
+
+    maps: a scale and a shift, the same for all colours, (4, 4), or one for each frame (K, 4, 4).
+    """
+    scale = maps.flat[0]
+    for frames, shift in zip(
+        image[None] if maps.ndim == 2 else image, np.atleast_1d(maps[..., 0, 3]), strict=True
+    ):
+        frames.clamp_(-shift / scale, (255 - shift) / scale)
 
 
 def _transform(x: F32, maps: F64, out: F32) -> None:

@@ -139,6 +139,7 @@ def network(desk: Desk, name: str, size: int, *, rounds: int | None = None) -> C
     net = build(name, "package" if name == "efficientnet_lite0" else "random").to(desk.where)
     freeze(net, "all")
     pixels = pictures(32 if desk.quick else 64, size).to(desk.where)
+    ready = pixels.contiguous(memory_format=torch.channels_last)  # as `augment` gives them
     last = len(net.stage_names) - 1
     chosen = Trunk(net, (last,), compiled=not desk.quick)
     ways = {"eager, float32": Trunk(net, (last,), precision="fp32", compiled=False)}
@@ -146,7 +147,7 @@ def network(desk: Desk, name: str, size: int, *, rounds: int | None = None) -> C
         ways = {"not compiled": Trunk(net, (last,), compiled=False), **ways}
 
     def note(times: Mapping[str, Times]) -> str:
-        ours, usual = (m.mean((2, 3)) for m in (chosen(pixels)[last], eager(net, pixels)))
+        ours, usual = (m.mean((2, 3)) for m in (chosen(ready)[last], eager(net, pixels)))
         cosine = F.cosine_similarity(ours, usual).min().item()
         return (
             f"{chosen.path}; first call {times[OURS].first:.0f} s; "
@@ -159,9 +160,9 @@ def network(desk: Desk, name: str, size: int, *, rounds: int | None = None) -> C
         f"{name}, {size} pixels",
         "frames/s",
         {
-            OURS: Way(partial(chosen, pixels), len(pixels)),
+            OURS: Way(partial(chosen, ready), len(pixels)),
             "the usual way: eager, float32": usual,
-            **{f"marey, {way}": Way(partial(t, pixels), len(pixels)) for way, t in ways.items()},
+            **{f"marey, {way}": Way(partial(t, ready), len(pixels)) for way, t in ways.items()},
         },
         inputs=(net, pixels),
         rounds=rounds or desk.rounds,

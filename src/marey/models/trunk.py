@@ -19,10 +19,15 @@ from marey.models.backbone import Backbone
 
 _log = logging.getLogger(__name__)
 
-_CHUNK, _CHUNK_GPU = 16, 128
-"""Pictures that go through frozen stages at once."""
-_CHUNK_PIXELS = 8 * 224 * 224
-"""At most so many pixels of them on a CPU: more at once were no faster (`docs/log.md`)."""
+_SLICE, _SLICE_GPU = 16, 128
+"""Pictures that go through the first stages at once, ..."""
+_SLICE_PIXELS = 8 * 224 * 224
+"""... and at most so many pixels of them on a CPU, so that large maps stay in its cache."""
+_CHUNK, _SLICES = 32, 4
+"""Pictures, and slices, that go through the later stages of compiled code at once: their maps are
+small, and what a call costs is shared by more pictures (`docs/log.md`)."""
+_SMALL = 16
+"""Stride from which on a stage is a later one."""
 
 _COMPILING_PAYS = 30.0
 """Seconds of work ahead from which on compiling (5 to 20 s, for half the time) is worth it."""
@@ -36,8 +41,8 @@ class Trunk:
     They run in chunks of fixed size, the
     last one padded, so that the result for a picture depends on no other and on no cut. Where
     enough pictures are expected they are compiled first, with their weights as constants; where
-    that is not possible they run eagerly, and `path` says why. The copy is made anew whenever the
-    backbone's weights or their device have changed.
+    that is not possible they run eagerly, in smaller chunks, and `path` says why. The copy is made
+    anew whenever the backbone's weights or their device have changed.
 
     It is no Module, so that the copy is part of no state_dict.
 
@@ -96,35 +101,38 @@ class Trunk:
         # whatever mode the caller is in, so that compiled code is compiled once
         off = torch.autocast(x.device.type, enabled=False)
         with torch.inference_mode(False), torch.no_grad(), off:
-            batch = torch.zeros((_chunk(x), *x.shape[1:]), device=x.device)
-            batch = batch.to(memory_format=torch.channels_last)
-            run = self._ready(batch, needed)
-            pieces = []
-            for part in torch.split(x, len(batch)):
-                batch[: len(part)].copy_(part)
-                pieces.append([out[: len(part)].float() for out in run(batch)])
-            return {i: torch.cat([p[k] for p in pieces]) for k, i in enumerate(needed)}
+            run, count = self._ready(x, needed)
+            maps: dict[int, Tensor] = {}
+            for start in range(0, len(x), count):
+                part = x[start : start + count]
+                for i, out in zip(needed, run(_filled_up(part, count)), strict=True):
+                    if i not in maps:
+                        maps[i] = _float_rows(out, len(x))
+                    maps[i][start : start + count] = out[: len(part)]
+            return maps
 
     def _ready(
-        self, batch: Tensor, needed: tuple[int, ...]
-    ) -> Callable[[Tensor], tuple[Tensor, ...]]:
-        """The fastest way at hand for batches like this one."""
+        self, x: Tensor, needed: tuple[int, ...]
+    ) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], int]:
+        """The fastest way at hand for pictures like these, and how many of them it takes."""
         frozen = [m for i in range(needed[-1] + 1) for m in self.backbone.stage_modules(i)]
         used = [*self.backbone.parameters(recurse=False)]
         used += [p for m in frozen for p in m.parameters()]
         weights = [(p.data_ptr(), p._version) for p in used]
-        source = (needed, batch.device, weights)
+        source = (needed, x.device, weights)
         if self._eager is None or source != self._source:
-            dtype = device.precision(batch.device, self._precision)
+            dtype = device.precision(x.device, self._precision)
             self._eager = _FrozenStages(self.backbone, needed, dtype)
             self._source = source
             self._fast.clear()
-        size = batch.shape[-2:]
-        if size not in self._fast and self._compiling_pays(batch, self._eager):
-            possible, why = device.can_compile(batch.device)
+        few = _slice(x)
+        many = few if x.device.type != "cpu" else max(few, min(_CHUNK, _SLICES * few))
+        size = x.shape[-2:]
+        if size not in self._fast and self._compiling_pays(_filled_up(x[:few], few), self._eager):
+            possible, why = device.can_compile(x.device)
             if possible:
                 try:
-                    self._fast[size] = _compile(self._eager, batch)
+                    self._fast[size] = _compile(self._eager, _filled_up(x[:many], many))
                 except RuntimeError as error:
                     possible, why = False, f"compiling failed ({error})"
             if not possible:
@@ -134,7 +142,7 @@ class Trunk:
         fast = size in self._fast
         kind = str(self._eager.dtype).removeprefix("torch.")
         self.path = f"compiled, {kind}" if fast else f"eager, {kind}: {self._why}"
-        return self._fast[size] if fast else self._eager
+        return (self._fast[size], many) if fast else (self._eager, few)
 
     def _compiling_pays(self, batch: Tensor, eager: _FrozenStages) -> bool:
         images, self._expected = self._expected, 0
@@ -146,10 +154,28 @@ class Trunk:
         return (time.perf_counter() - start) * images / len(batch) >= _COMPILING_PAYS
 
 
-def _chunk(x: Tensor) -> int:
+def _slice(x: Tensor) -> int:
+    """How many pictures like these go through the first stages at once."""
     if x.device.type != "cpu":
-        return _CHUNK_GPU
-    return max(1, min(_CHUNK, _CHUNK_PIXELS // (x.shape[2] * x.shape[3])))
+        return _SLICE_GPU
+    return max(1, min(_SLICE, _SLICE_PIXELS // (x.shape[2] * x.shape[3])))
+
+
+def _filled_up(x: Tensor, count: int) -> Tensor:
+    """Pictures, and black ones up to count, float32, channels last; themselves where they are so."""
+    last = torch.channels_last
+    if len(x) == count and x.dtype == torch.float32 and x.is_contiguous(memory_format=last):
+        return x
+    full = torch.empty((count, *x.shape[1:]), device=x.device, memory_format=last)
+    full[: len(x)] = x
+    full[len(x) :] = 0
+    return full
+
+
+def _float_rows(like: Tensor, count: int) -> Tensor:
+    """(count, ...) float32 to be filled, in the layout of (n, ...)."""
+    layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
+    return torch.empty((count, *like.shape[1:]), device=like.device, memory_format=layout)
 
 
 class _FrozenStages(nn.Module):
@@ -176,12 +202,15 @@ class _FrozenStages(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs = []
-        for i in range(self.needed[-1] + 1):
+        parts = list(x.split(_slice(x)))
+        for i, stride in enumerate(self.stages.stage_strides[: self.needed[-1] + 1]):
             if i == self.stages.exact_stages:
-                x = x.to(self.dtype)
-            x = self.stages.stage(i, x)
+                parts = [part.to(self.dtype) for part in parts]
+            if stride >= _SMALL and len(parts) > 1:
+                parts = [torch.cat(parts)]
+            parts = [self.stages.stage(i, part) for part in parts]
             if i in self.needed:
-                outputs.append(x)
+                outputs.append(torch.cat(parts) if len(parts) > 1 else parts[0])
         return tuple(outputs)
 
 
