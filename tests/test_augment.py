@@ -108,6 +108,10 @@ ONE_BY_ONE = {
     "soft": Draw(sigma=1.0),
     "softer": Draw(sigma=14.0),
     "grey and soft": Draw(grey=True, sigma=5.0),
+    "one colour, too bright": Draw(jitter=(("contrast", 0.0), ("brightness", 2.5), ("hue", 0.2))),
+    "flat, too bright, turned, hard": Draw(
+        jitter=(("contrast", 0.2), ("brightness", 1.9), ("hue", 0.3), ("contrast", 1.8))
+    ),
 }
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, TypeVar
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -28,10 +28,9 @@ from torch import Tensor
 
 from marey.config import AugmentConfig
 from marey.errors import ConfigError, ShapeError
-from marey.types import F32, F64, U8, Draw
+from marey.types import F32, F64, Draw
 
 Box = tuple[float, float, float, float]
-Pixels = TypeVar("Pixels", F32, U8)
 Crop = Literal["whole", "first", "centre", "last"]
 """How a frame becomes a square at evaluation (`plain`)."""
 
@@ -245,38 +244,35 @@ def _work(queue: Iterator[tuple[Tensor, Draw, Tensor]], size: int, most: int) ->
         pixels = crop_resize(frames.permute(0, 3, 1, 2), choice.box, False, size)
         pixels = pixels.permute(0, 2, 3, 1)
         if choice.flip:  # here, as torch takes half as long as for resizing
-            flipped = cv2.flip(_tall(pixels.numpy()), 1)
+            flipped = cv2.flip(pixels.flatten(0, 1).numpy(), 1)
             pixels = torch.from_numpy(flipped).view_as(pixels)
         image.copy_(pixels)
-        if out.dtype == torch.float32:
-            _paint(image, spare, choice, out)
-        else:
-            _paint(image, spare, choice, image)
-            out.copy_(image)
+        _paint(image, spare, choice, out)
 
 
 def _paint(image: Tensor, spare: Tensor, choice: Draw, out: Tensor) -> None:
-    """Change the colours of `image` and blur it into `out`, all (K, size, size, 3) float32.
+    """Change the colours of `image` and blur it into `out`, all (K, size, size, 3).
 
-    `out` may be `image`. Changes of colour other than the hue are affine maps: they pile up in
-    `pending`. Each pass over the pixels costs, and while `pending` is the same scale and shift for
-    all colours none is needed: the hue turns before it as well as after, and so do clamps.
+    image, spare: float32; what they hold is lost.
+
+    Changes of colour other than the hue are affine maps, which pile up in `pending`: each pass over
+    the pixels costs. While it is one scale and one shift for all colours (`even`), the hue can turn
+    before it as well as after, and values can be clamped before it.
     """
-    x, y, size = image.numpy(), spare.numpy(), image.shape[1]
-    pending, even = _SAME, True
+    size, pending, even = image.shape[1], _SAME, True
     for name, amount in choice.jitter:
         if name == "hue":
             if not even:
-                _transform(x, pending, x)
-                pending, even = _SAME, True
-            cv2.cvtColor(_tall(x), cv2.COLOR_RGB2HSV, dst=_tall(y))
-            cv2.add(_tall(y), (360 * (amount % 1), 0, 0, 0), dst=_tall(y))
-            cv2.cvtColor(_tall(y), cv2.COLOR_HSV2RGB, dst=_tall(x))
+                _transform(image, pending, spare)
+                image, spare, pending, even = spare, image, _SAME, True
+            cv2.cvtColor(_tall(image), cv2.COLOR_RGB2HSV, dst=_tall(spare))
+            _tall(spare)[..., 0] += 360 * (amount % 1)
+            cv2.cvtColor(_tall(spare), cv2.COLOR_HSV2RGB, dst=_tall(image))
             continue
         step = np.diag([amount, amount, amount, 1.0])
         if name == "contrast":
-            lumas = _lumas(x, pending)
-            step = np.repeat(step[None], len(x), 0) if len(x) > 1 else step
+            lumas = _lumas(image, pending)
+            step = np.repeat(step[None], len(image), 0) if len(image) > 1 else step
             step[..., :3, 3] = (1 - amount) * lumas
         elif name == "saturation":
             step[:3, :3] += (1 - amount) * _GREY[:3, :3]
@@ -286,28 +282,31 @@ def _paint(image: Tensor, spare: Tensor, choice: Draw, out: Tensor) -> None:
             if even and pending.flat[0] > 0:
                 _clamp_before(image, pending)
             else:
-                _transform(x, pending, x)
-                image.clamp_(0, 255)
-                pending, even = _SAME, True
+                _transform(image, pending, spare)
+                image, spare, pending, even = spare.clamp_(0, 255), image, _SAME, True
     sigma = choice.sigma * size / _SIGMA_SIZE
     if sigma > 0:
         side = 2 * math.ceil(3 * sigma) + 1
-        for frame, blurred in zip(x, y, strict=True):
+        for frame, blurred in zip(image.numpy(), spare.numpy(), strict=True):
             cv2.GaussianBlur(
                 frame, (side, side), sigma, dst=blurred, borderType=cv2.BORDER_REPLICATE
             )
-        x = y
+        image, spare = spare, image
     if choice.grey:
         pending = _GREY @ pending
-    _transform(x, _NORMALISE @ pending, out.numpy())
+    if out.dtype == torch.float32:
+        _transform(image, _NORMALISE @ pending, out)
+    else:
+        _transform(image, _NORMALISE @ pending, spare)
+        out.copy_(spare)
 
 
-def _lumas(x: F32, maps: F64) -> F64:
+def _lumas(image: Tensor, maps: F64) -> F64:
     """Mean luma of each frame after the maps, (K, 1)."""
-    rows = torch.from_numpy(x).flatten(2).mean(1)  # a vector of columns and colours: fast to sum
-    means = np.insert(rows.view(len(x), -1, 3).mean(1).double().numpy(), 3, 1, axis=1)
+    rows = image.flatten(2).mean(1)  # a vector of columns and colours: fast to sum
+    means = rows.view(len(image), -1, 3).mean(1).double().numpy()
     weights = LUMA @ maps[..., :3, :]
-    lumas: F64 = (weights * means).sum(-1, keepdims=True)
+    lumas: F64 = (weights[..., :3] * means).sum(-1, keepdims=True) + weights[..., 3:]
     return lumas
 
 
@@ -323,18 +322,22 @@ def _clamp_before(image: Tensor, maps: F64) -> None:
         frames.clamp_(-shift / scale, (255 - shift) / scale)
 
 
-def _transform(x: F32, maps: F64, out: F32) -> None:
-    """An affine map of colours (4, 4) on frames (K, size, size, 3), or one for each (K, 4, 4)."""
+def _transform(image: Tensor, maps: F64, out: Tensor) -> None:
+    """An affine map of colours (4, 4) on frames (K, size, size, 3), or one for each (K, 4, 4).
+
+    In place it would take twice as long.
+    """
     if maps.ndim == 2:
-        cv2.transform(_tall(x), maps[:3], dst=_tall(out))
+        cv2.transform(_tall(image), maps[:3], dst=_tall(out))
         return
-    for frame, matrix, place in zip(x, maps, out, strict=True):
+    for frame, matrix, place in zip(image.numpy(), maps, out.numpy(), strict=True):
         cv2.transform(frame, matrix[:3], dst=place)
 
 
-def _tall(frames: Pixels) -> Pixels:
-    """(K, H, W, 3) as one picture, the frames below each other, for OpenCV."""
-    return frames.reshape(-1, *frames.shape[2:])
+def _tall(frames: Tensor) -> F32:
+    """(K, H, W, 3) float32 as one picture, the frames below each other, for OpenCV."""
+    tall: F32 = frames.flatten(0, 1).numpy()
+    return tall
 
 
 def _augment_torch(clip: Tensor, choice: Draw, size: int) -> Tensor:

@@ -162,7 +162,7 @@ def _slice(x: Tensor) -> int:
 
 
 def _filled_up(x: Tensor, count: int) -> Tensor:
-    """Pictures, and black ones up to count, float32, channels last; themselves where they are so."""
+    """Pictures and black ones, count in all, float32, channels last; themselves if they are so."""
     last = torch.channels_last
     if len(x) == count and x.dtype == torch.float32 and x.is_contiguous(memory_format=last):
         return x
