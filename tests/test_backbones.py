@@ -265,7 +265,7 @@ def test_compiles_only_where_enough_is_expected(
     run.expect(10**9)
     run(x)
     run(x)
-    assert compiled == [(32, 3, 32, 32)]
+    assert compiled == [(16, 3, 32, 32)]
     assert run.path.startswith("compiled")
 
 
@@ -288,9 +288,10 @@ def test_runs_eagerly_and_says_so_where_it_cannot_compile(
 
 
 @pytest.mark.skipif(not device.can_compile()[0], reason=device.can_compile()[1])
-def test_compiled_is_close_to_fp32(lite0: Backbone) -> None:
+def test_compiled_is_close_to_fp32(lite0: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     freeze(lite0, "all")
     x = torch.cat([photographs(64)] * 3)[:20]
+    monkeypatch.setattr(trunk_module, "_SLICE_PIXELS", 6 * 64 * 64)  # 6 + 6 + 4 pictures
     keep = (2, 3, 5)  # of the stages that take slices, and of those that take them together
     run = Trunk(lite0, keep, precision="bf16", compiled=True)
     maps = run(x)

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
@@ -101,3 +107,57 @@ def test_bf16_is_tried_out_and_the_threads_stay_as_they_were() -> None:
     threads = torch.get_num_threads()
     assert device._bf16_gain() > 0
     assert torch.get_num_threads() == threads
+
+
+@pytest.fixture
+def four_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def seen(part: int) -> tuple[int, int, str]:
+    time.sleep(0.02 if part == 0 else 0.0)  # the first is not done first
+    return part, torch.get_num_threads(), threading.current_thread().name
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize(("parts", "each"), [(0, 4), (1, 4), (2, 2), (3, 1), (9, 1)])
+def test_side_by_side_shares_the_threads_and_keeps_the_order(parts: int, each: int) -> None:
+    done = device.side_by_side(seen, range(parts))
+    assert [part for part, _, _ in done] == list(range(parts))
+    assert {threads for _, threads, _ in done} <= {each}
+    here = threading.current_thread().name
+    assert {name == here for _, _, name in done} <= {parts == 1}
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_side_by_side_ends_with_the_error_of_a_part() -> None:
+    def work(part: int) -> None:
+        raise ConfigError(f"part {part}")
+
+    with pytest.raises(ConfigError, match="part 0"):
+        device.side_by_side(work, range(3))
+    assert torch.get_num_threads() == 4
+    assert len(device.side_by_side(seen, range(3))) == 3  # and goes on
+
+
+def answer(into: SimpleQueue[int]) -> None:
+    into.put(len(device.side_by_side(seen, range(3))))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.usefixtures("four_threads")
+def test_side_by_side_works_in_a_fork_too() -> None:
+    device.side_by_side(seen, range(3))  # threads that the child has not
+    fork = multiprocessing.get_context("fork")
+    answers = fork.SimpleQueue()
+    child = fork.Process(target=answer, args=(answers,))
+    child.start()
+    child.join(20)
+    stuck = child.is_alive()
+    child.kill()
+    assert not stuck
+    assert answers.get() == 3

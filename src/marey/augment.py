@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import cv2
@@ -26,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from marey import device
 from marey.config import AugmentConfig
 from marey.errors import ConfigError, ShapeError
 from marey.types import F32, F64, Draw
@@ -220,16 +220,8 @@ def _augment_cpu(clips: Sequence[Tensor], draws: Sequence[Draw], out: Tensor) ->
         for clip, choice, place in zip(clips, draws, out, strict=True)
         for i in range(0, len(clip), step)
     ]
-    queue = iter(chunks)
-    workers = min(threads, len(chunks))
-    # A thread of the pool must not start torch's threads too; what it sets holds for itself and
-    # for threads begun later, so it is set back.
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for done in [pool.submit(_work, queue, size, step) for _ in range(workers)]:
-                done.result()
-    finally:
-        torch.set_num_threads(threads)
+    queue, count = iter(chunks), min(threads, len(chunks))
+    device.side_by_side(lambda _: _work(queue, size, step), range(count))
 
 
 def _work(queue: Iterator[tuple[Tensor, Draw, Tensor]], size: int, most: int) -> None:

@@ -9,10 +9,11 @@ import shutil
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -21,6 +22,9 @@ from marey.config import Precision
 from marey.errors import ConfigError
 
 _log = logging.getLogger(__name__)
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 def pick(name: str = "auto") -> torch.device:
@@ -113,6 +117,38 @@ def _bf16_gain() -> float:
             return pool.submit(compare).result()
     finally:
         torch.set_num_threads(threads)
+
+
+def side_by_side(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """[work(part) for part in parts], on as many threads as PyTorch has, which share them.
+
+    So no thread waits for another but at the end: on all threads at once every operation waits for
+    the slowest of them, who may share a core with a decoder. What holds for the caller's thread
+    alone, such as `torch.no_grad`, does not hold in `work`.
+    """
+    threads = torch.get_num_threads()
+    count = min(threads, len(parts))
+    if count <= 1:
+        return [work(part) for part in parts]
+
+    def done(part: Part) -> Result:
+        torch.set_num_threads(threads // count)
+        return work(part)
+
+    try:  # what a thread sets holds for itself and for threads begun later
+        return list(_pool(threads).map(done, parts))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: a new one has to prepare every convolution anew."""
+    return ThreadPoolExecutor(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not come along
 
 
 def can_compile(device: torch.device | None = None) -> tuple[bool, str]:

@@ -19,15 +19,13 @@ from marey.models.backbone import Backbone
 
 _log = logging.getLogger(__name__)
 
-_SLICE, _SLICE_GPU = 16, 128
-"""Pictures that go through the first stages at once, ..."""
-_SLICE_PIXELS = 8 * 224 * 224
-"""... and at most so many pixels of them on a CPU, so that large maps stay in its cache."""
-_CHUNK, _SLICES = 32, 4
-"""Pictures, and slices, that go through the later stages of compiled code at once: their maps are
-small, and what a call costs is shared by more pictures (`docs/log.md`)."""
+_CHUNK, _CHUNK_GPU = 16, 128
+"""Pictures that go through frozen stages at once, on a CPU in each thread."""
+_CHUNK_PIXELS, _SLICE_PIXELS = 16 * 224 * 224, 4 * 224 * 224
+"""At most so many pixels of them on a CPU, and so many in the first stages, whose maps are large
+and shall stay in its cache (`docs/log.md`)."""
 _SMALL = 16
-"""Stride from which on a stage is a later one."""
+"""Stride of a stage from which on maps are small."""
 
 _COMPILING_PAYS = 30.0
 """Seconds of work ahead from which on compiling (5 to 20 s, for half the time) is worth it."""
@@ -39,10 +37,10 @@ class Trunk:
     The frozen stages are copied with BatchNorm folded into the convolutions (in float32) and cast
     to bfloat16 where the hardware multiplies that natively, except the backbone's `exact_stages`.
     They run in chunks of fixed size, the
-    last one padded, so that the result for a picture depends on no other and on no cut. Where
-    enough pictures are expected they are compiled first, with their weights as constants; where
-    that is not possible they run eagerly, in smaller chunks, and `path` says why. The copy is made
-    anew whenever the backbone's weights or their device have changed.
+    last one padded, so that the result for a picture depends on no other and on no cut; on a CPU
+    every thread takes chunks of its own. Where enough pictures are expected they are compiled
+    first, with their weights as constants; where that is not possible they run eagerly, and `path`
+    says why. The copy is made anew whenever the backbone's weights or their device have changed.
 
     It is no Module, so that the copy is part of no state_dict.
 
@@ -101,20 +99,22 @@ class Trunk:
         # whatever mode the caller is in, so that compiled code is compiled once
         off = torch.autocast(x.device.type, enabled=False)
         with torch.inference_mode(False), torch.no_grad(), off:
-            run, count = self._ready(x, needed)
-            maps: dict[int, Tensor] = {}
-            for start in range(0, len(x), count):
-                part = x[start : start + count]
-                for i, out in zip(needed, run(_filled_up(part, count)), strict=True):
-                    if i not in maps:
-                        maps[i] = _float_rows(out, len(x))
-                    maps[i][start : start + count] = out[: len(part)]
-            return maps
+            run = self._ready(x, needed)
+            parts = x.split(_chunk(x))
 
-    def _ready(
-        self, x: Tensor, needed: tuple[int, ...]
-    ) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], int]:
-        """The fastest way at hand for pictures like these, and how many of them it takes."""
+            @torch.no_grad()  # which other threads know nothing of
+            def ready(part: Tensor) -> list[Tensor]:
+                return [out[: len(part)].float() for out in run(_filled_up(part))]
+
+            alone = x.device.type != "cpu"
+            pieces = [*map(ready, parts)] if alone else device.side_by_side(ready, parts)
+            return {
+                i: torch.cat(maps)
+                for i, maps in zip(needed, zip(*pieces, strict=True), strict=True)
+            }
+
+    def _ready(self, x: Tensor, needed: tuple[int, ...]) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        """The fastest way at hand for chunks of pictures like these."""
         frozen = [m for i in range(needed[-1] + 1) for m in self.backbone.stage_modules(i)]
         used = [*self.backbone.parameters(recurse=False)]
         used += [p for m in frozen for p in m.parameters()]
@@ -125,14 +125,12 @@ class Trunk:
             self._eager = _FrozenStages(self.backbone, needed, dtype)
             self._source = source
             self._fast.clear()
-        few = _slice(x)
-        many = few if x.device.type != "cpu" else max(few, min(_CHUNK, _SLICES * few))
-        size = x.shape[-2:]
-        if size not in self._fast and self._compiling_pays(_filled_up(x[:few], few), self._eager):
+        size, batch = x.shape[-2:], _filled_up(x[: _chunk(x)])
+        if size not in self._fast and self._compiling_pays(batch, self._eager):
             possible, why = device.can_compile(x.device)
             if possible:
                 try:
-                    self._fast[size] = _compile(self._eager, _filled_up(x[:many], many))
+                    self._fast[size] = _compile(self._eager, batch)
                 except RuntimeError as error:
                     possible, why = False, f"compiling failed ({error})"
             if not possible:
@@ -142,7 +140,7 @@ class Trunk:
         fast = size in self._fast
         kind = str(self._eager.dtype).removeprefix("torch.")
         self.path = f"compiled, {kind}" if fast else f"eager, {kind}: {self._why}"
-        return (self._fast[size], many) if fast else (self._eager, few)
+        return self._fast[size] if fast else self._eager
 
     def _compiling_pays(self, batch: Tensor, eager: _FrozenStages) -> bool:
         images, self._expected = self._expected, 0
@@ -154,28 +152,22 @@ class Trunk:
         return (time.perf_counter() - start) * images / len(batch) >= _COMPILING_PAYS
 
 
-def _slice(x: Tensor) -> int:
-    """How many pictures like these go through the first stages at once."""
+def _chunk(x: Tensor) -> int:
+    """How many pictures like these go through at once."""
     if x.device.type != "cpu":
-        return _SLICE_GPU
-    return max(1, min(_SLICE, _SLICE_PIXELS // (x.shape[2] * x.shape[3])))
+        return _CHUNK_GPU
+    return max(1, min(_CHUNK, _CHUNK_PIXELS // (x.shape[2] * x.shape[3])))
 
 
-def _filled_up(x: Tensor, count: int) -> Tensor:
-    """Pictures and black ones, count in all, float32, channels last; themselves if they are so."""
-    last = torch.channels_last
+def _filled_up(x: Tensor) -> Tensor:
+    """A chunk of pictures and black ones, float32, channels last; x itself where it is one."""
+    count, last = _chunk(x), torch.channels_last
     if len(x) == count and x.dtype == torch.float32 and x.is_contiguous(memory_format=last):
         return x
     full = torch.empty((count, *x.shape[1:]), device=x.device, memory_format=last)
     full[: len(x)] = x
     full[len(x) :] = 0
     return full
-
-
-def _float_rows(like: Tensor, count: int) -> Tensor:
-    """(count, ...) float32 to be filled, in the layout of (n, ...)."""
-    layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
-    return torch.empty((count, *like.shape[1:]), device=like.device, memory_format=layout)
 
 
 class _FrozenStages(nn.Module):
@@ -202,7 +194,8 @@ class _FrozenStages(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs = []
-        parts = list(x.split(_slice(x)))
+        few = max(1, _SLICE_PIXELS // (x.shape[2] * x.shape[3]))
+        parts = list(x.split(few if x.device.type == "cpu" else len(x)))
         for i, stride in enumerate(self.stages.stage_strides[: self.needed[-1] + 1]):
             if i == self.stages.exact_stages:
                 parts = [part.to(self.dtype) for part in parts]
@@ -283,8 +276,9 @@ def _compile(stages: _FrozenStages, batch: Tensor) -> Callable[[Tensor], tuple[T
 
         graph = torch.export.export(stages, (batch,), strict=False).module()
         # Called from C++ the kernels, some hundred to a chunk, do not wait for Python's lock; for a
-        # GPU, which does not wait for the calls, that would take CUDA's headers.
-        called_from_c = batch.device.type == "cpu"
-        with torch._inductor.config.patch(freezing=True, cpp_wrapper=called_from_c):
+        # GPU, which does not wait for the calls, that would take CUDA's headers. They take as many
+        # threads as the thread that calls them may.
+        ways = {"freezing": True, "cpp_wrapper": batch.device.type == "cpu"}
+        with torch._inductor.config.patch(ways | {"cpp.dynamic_threads": True}):
             run: Callable[[Tensor], tuple[Tensor, ...]] = torch._inductor.compile(graph, [batch])
     return run
