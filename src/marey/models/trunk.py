@@ -23,9 +23,9 @@ _CHUNK, _CHUNK_GPU = 16, 128
 """Pictures that go through frozen stages at once, on a CPU in each thread."""
 _CHUNK_PIXELS, _SLICE_PIXELS = 16 * 224 * 224, 4 * 224 * 224
 """At most so many pixels of them on a CPU, and so many in the first stages, whose maps are large
-and shall stay in its cache (`docs/log.md`)."""
+and shall stay in its cache; the others take a whole chunk at a call (`docs/log.md`)."""
 _SMALL = 16
-"""Stride of a stage from which on maps are small."""
+"""Stride of a stage from which on its maps are small."""
 
 _COMPILING_PAYS = 30.0
 """Seconds of work ahead from which on compiling (5 to 20 s, for half the time) is worth it."""
@@ -36,11 +36,11 @@ class Trunk:
 
     The frozen stages are copied with BatchNorm folded into the convolutions (in float32) and cast
     to bfloat16 where the hardware multiplies that natively, except the backbone's `exact_stages`.
-    They run in chunks of fixed size, the
-    last one padded, so that the result for a picture depends on no other and on no cut; on a CPU
-    every thread takes chunks of its own. Where enough pictures are expected they are compiled
-    first, with their weights as constants; where that is not possible they run eagerly, and `path`
-    says why. The copy is made anew whenever the backbone's weights or their device have changed.
+    They run in chunks of fixed size, the last one padded, so that the result for a picture depends
+    on no other and on no cut; on a CPU every thread takes chunks of its own. Where enough pictures
+    are expected they are compiled first, with their weights as constants; where that is not
+    possible they run eagerly, and `path` says why. The copy is made anew whenever the backbone's
+    weights or their device have changed.
 
     It is no Module, so that the copy is part of no state_dict.
 
@@ -108,10 +108,8 @@ class Trunk:
 
             alone = x.device.type != "cpu"
             pieces = [*map(ready, parts)] if alone else device.side_by_side(ready, parts)
-            return {
-                i: torch.cat(maps)
-                for i, maps in zip(needed, zip(*pieces, strict=True), strict=True)
-            }
+            maps = zip(*pieces, strict=True)
+            return {i: torch.cat(rows) for i, rows in zip(needed, maps, strict=True)}
 
     def _ready(self, x: Tensor, needed: tuple[int, ...]) -> Callable[[Tensor], tuple[Tensor, ...]]:
         """The fastest way at hand for chunks of pictures like these."""
