@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from marey.models.r2plus1d import (
     InflatedBottleneck,
     InflatedResNet,
     VideoNetwork,
+    _space,
+    _time,
     inflate,
     r2plus1d_18,
     r2plus1d_50,
@@ -190,3 +194,24 @@ def test_clips_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     clips: Tensor = torch.zeros(shape)
     with pytest.raises(ShapeError, match=r"\(B, 3, T, H, W\)"):
         small()(clips)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
+@pytest.mark.parametrize("edge", [1, 2, 6])
+def test_gradients_of_inputs_smaller_than_a_kernel(depth: int, edge: int) -> None:
+    """In bfloat16 too, where oneDNN's may hold whatever was in memory."""
+    for conv in (_time(32, 32), _time(32, 32, 2), _space(32, 32), _space(32, 32, 2)):
+        x = torch.randn(4, 32, depth, edge, edge, dtype=torch.bfloat16)
+        half, exact = deepcopy(conv).bfloat16(), deepcopy(conv).bfloat16().double()
+        for _ in range(3):
+            waste = [torch.full((1 << k,), torch.nan) for k in range(8, 20)]
+            del waste
+            half.zero_grad()
+            y = half(x.to(memory_format=torch.channels_last_3d))
+            gradient = torch.ones_like(y)
+            y.backward(gradient)
+            exact.zero_grad()
+            exact(x.double()).backward(gradient.double())
+            torch.testing.assert_close(
+                half.weight.grad.double(), exact.weight.grad, rtol=0.02, atol=0.05
+            )

@@ -94,12 +94,26 @@ class _Block(nn.Module):
         return F.relu(self.last_norm()(convolved) + shortcut)
 
 
+class _Convolution(nn.Conv3d):
+    """A convolution that pads by itself what is smaller than its kernel.
+
+    Of such inputs oneDNN's gradient of the weights in bfloat16 holds memory that nobody wrote, on
+    processors that have AVX512-BF16 and no AMX (`docs/log.md`).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if all(size >= kernel for size, kernel in zip(x.shape[2:], self.kernel_size, strict=True)):
+            return super().forward(x)
+        edges = [edge for edge in reversed(self.padding) for _ in range(2)]
+        return F.conv3d(F.pad(x, edges), self.weight, self.bias, self.stride)
+
+
 def _space(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
-    return nn.Conv3d(inputs, outputs, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+    return _Convolution(inputs, outputs, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
 
 
 def _time(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
-    return nn.Conv3d(inputs, outputs, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
+    return _Convolution(inputs, outputs, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
 
 
 def _point(inputs: int, outputs: int, stride: tuple[int, int, int] = (1, 1, 1)) -> nn.Conv3d:
