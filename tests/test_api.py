@@ -12,9 +12,10 @@ import marey
 
 def test_the_exports_are_frozen() -> None:
     assert set(marey.__all__) == {
-        "Alignment", "Embeddings", "Manifest", "MareyError", "Model", "align", "demo", "doctor",
-        "embed", "embed_to", "evaluate", "evaluate_clips", "evaluate_elements", "export_run",
-        "finetune", "motion_film", "precompute", "prepare", "reproduce", "train",
+        "Alignment", "Archive", "Embeddings", "Manifest", "MareyError", "Model", "align", "demo",
+        "doctor", "embed", "embed_to", "evaluate", "evaluate_clips", "evaluate_elements",
+        "export_run", "finetune", "motion_film", "precompute", "prepare", "reproduce", "search",
+        "train",
     }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ def test_the_surface_is_frozen() -> None:
         "train",
         "embed",
         "align",
+        "search",
         "eval",
         "finetune",
         "export",

@@ -18,7 +18,7 @@ from torch import Tensor
 from marey import training
 from marey.alignment import dtw_path
 from marey.bench import speed, speed_cases
-from marey.bench.speed_answers import top, walks
+from marey.bench.speed_answers import random_archive, top, walks
 from marey.bench.speed_cases import OURS, Case, Desk, Measured, Row, Way, measure, take_turns
 from marey.bench.speed_memory import peak
 from marey.bench.speed_table import Speeds
@@ -261,19 +261,19 @@ def test_the_eager_step_has_the_same_loss(world: Path, tmp_path: Path) -> None:
 def test_sorting_everything_finds_the_same_rows() -> None:
     from baselines.argsort_search import argsort_search
 
-    archive = torch.randn(500, 16, generator=torch.Generator().manual_seed(0))
-    assert (
-        top(archive, archive[7]).tolist()
-        == argsort_search(archive.numpy(), archive[7].numpy()).tolist()
-    )
-    assert top(archive, archive[7], 3).shape == (3,)
+    archive = random_archive(1500, 16)
+    query = archive.vectors[7]
+    rows = [1000 * int(one.video) + one.first for one in top(archive, query)]
+    assert rows == argsort_search(archive.vectors, query).tolist()
+    assert len(top(archive, query, 3)) == 3
 
 
 def test_the_suite_has_a_stage_for_everything_and_each_can_run_alone() -> None:
     import run
 
     suite = {"run", "harness"}
-    quality = {"alignability", "long_videos", "motion_agreement", "motion_focus", "phase_errors"}
+    quality = {"alignability", "long_videos", "motion_agreement"}
+    quality |= {"motion_focus", "phase_errors"}
     clock = {"clock", "clock_world", "clock_figure"}
     files = {path.stem for path in BENCHMARKS.glob("*.py")}
     assert set(run.STAGES) == files - suite - quality - clock

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from marey.finetuning import finetune
     from marey.health import doctor
     from marey.manifest import Manifest
+    from marey.moments import Archive, search
     from marey.motion_view import motion_film
     from marey.pair import align
     from marey.precomputation import precompute
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Alignment": "types",
+    "Archive": "moments",
     "Embeddings": "types",
     "Manifest": "manifest",
     "MareyError": "errors",
@@ -54,11 +56,13 @@ _WHERE = {
     "precompute": "precomputation",
     "prepare": "datasets",
     "reproduce": "reproduction.running",
+    "search": "moments",
     "train": "training",
 }
 
 __all__ = [
     "Alignment",
+    "Archive",
     "Embeddings",
     "Manifest",
     "MareyError",
@@ -77,6 +81,7 @@ __all__ = [
     "precompute",
     "prepare",
     "reproduce",
+    "search",
     "train",
 ]
 

@@ -63,6 +63,27 @@ def strip_picture(rows: Sequence[U8], titles: Sequence[str], captions: Sequence[
     return figure
 
 
+def tiles_picture(
+    frames: Sequence[U8], titles: Sequence[str], captions: Sequence[str], columns: int = 6
+) -> Figure:
+    """Frames of any sizes in rows, each with a title above and a caption below.
+
+    frames: K arrays (H, W, 3) uint8.  titles, captions: K.
+    """
+    columns = min(columns, len(frames))
+    rows = -(-len(frames) // columns)
+    tallest = max(frame.shape[0] / frame.shape[1] for frame in frames)
+    figure = _figure(1.7 * columns, rows * (1.6 * tallest + 0.5))
+    for k, frame in enumerate(frames):
+        axes = figure.add_subplot(rows, columns, k + 1)
+        axes.imshow(frame)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_title(_literal(titles[k], 24), fontsize=7)
+        axes.set_xlabel(captions[k], fontsize=8)
+    return figure
+
+
 def curve_picture(steps: Sequence[int], loss: Sequence[float]) -> Figure:
     """A loss over the steps of a training, as logged and smoothed."""
     figure = _figure(5.4, 3.0)
@@ -126,7 +147,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _literal(name: str) -> str:
+def _literal(name: str, longest: int = 40) -> str:
     """A file's name that matplotlib does not read as a formula, cut to what fits."""
-    name = name.replace("$", r"\$")
-    return name if len(name) <= 40 else "..." + name[-37:]
+    name = name if len(name) <= longest else "..." + name[3 - longest :]
+    return name.replace("$", r"\$")

@@ -9,14 +9,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
-from torch import Tensor
+from threadpoolctl import ThreadpoolController
 
 from marey.alignment import dtw_path
 from marey.bench.speed_cases import OURS, Case, Desk, Measured, Row, Way
 from marey.bench.speed_memory import peak
-from marey.types import F32
+from marey.moments import Archive, Moment
+from marey.types import F32, Embeddings
 
 DIMENSION = 128
 TOP = 10
@@ -77,9 +76,10 @@ def walks(length: int, dimension: int = DIMENSION) -> tuple[F32, F32]:
 
 def one_thread(run: Callable[[], Any]) -> Callable[[], Any]:
     """The same on one thread of the library of matrix products."""
+    libraries = ThreadpoolController()  # once, since to look for them takes milliseconds
 
     def alone() -> Any:
-        with threadpool_limits(1):
+        with libraries.limit(limits=1):
             return run()
 
     return alone
@@ -97,26 +97,43 @@ def search(desk: Desk) -> Measured:
     inputs: the archive (N, D) and the query (D,).
     """
     for rows in (10_000, 100_000) if desk.quick else (10_000, 100_000, 1_000_000):
-        generator = torch.Generator().manual_seed(0)
-        archive = torch.randn(rows, DIMENSION, generator=generator)
-        query = archive[rows // 2] + 0.1 * torch.randn(DIMENSION, generator=generator)
+        archive = random_archive(rows)
+        query = archive.vectors[rows // 2] + 0.01 * archive.vectors[0]
         yield Case(
             "search",
             f"top {TOP} of {rows:,} frames x {DIMENSION}",
             "ms",
             {
                 OURS: Way(partial(top, archive, query)),
-                "floor: reading the rows once": Way(archive.max),
+                "floor: reading the rows once": Way(archive.vectors.max),
             },
-            inputs=(archive.numpy(), query.numpy()),
+            inputs=(archive.vectors, query),
             rounds=desk.rounds,
             limit=50.0 if rows == 1_000_000 else None,
         )
 
 
-def top(archive: Tensor, query: Tensor, count: int = TOP) -> Tensor:
-    """(count,) numbers of the rows of an archive (N, D) most like a query (D,), best first."""
-    return (archive @ query).topk(count).indices
+def random_archive(rows: int, dimension: int = DIMENSION) -> Archive:
+    """Random rows of unit length, in videos of up to 1000 frames."""
+    vectors = np.random.default_rng(0).standard_normal((rows, dimension), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    parts = np.split(vectors, range(1000, rows, 1000))
+    return Archive(
+        Embeddings(
+            str(k),
+            part,
+            np.arange(len(part)),
+            1,
+            np.arange(len(part)) / 25,
+            np.arange(1, len(part) + 1) / 25,
+        )
+        for k, part in enumerate(parts)
+    )
+
+
+def top(archive: Archive, query: F32, count: int = TOP) -> list[Moment]:
+    """The frames of an archive most like a query (D,), best first, neighbours among them."""
+    return archive.nearest(query, count, apart=0.0)
 
 
 def startup(desk: Desk) -> Measured:

@@ -104,6 +104,52 @@ class Align:
 
 
 @dataclass(frozen=True)
+class Search:
+    """Find the moments of embedded videos that are most like one moment of a video."""
+
+    archive: Annotated[Positional[Path], tyro.conf.arg(metavar="TABLE")]
+    """Parquet file of `marey embed`."""
+    query: Annotated[Positional[str], tyro.conf.arg(metavar="VIDEO")]
+    """A video of the table by its name there, or, with --run, any video."""
+    at: float
+    """Second of that video."""
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
+    """Run to embed VIDEO with, the one that made the table."""
+    count: int = 10
+    apart: float = 1.0
+    """Seconds between two moments of one video, at least."""
+    per_video: int | None = None
+    """At most so many moments of one video."""
+    out: tuple[Path, ...] = ()
+    """Files to write: .csv or .json of the moments, .png of their frames."""
+    videos: Path = Path()
+    """Folder that the names in the table start from, for the .png."""
+    device: Device = "auto"
+
+    def run(self) -> None:
+        from marey.moments import search
+
+        query: Any = self.query
+        if self.run_folder is not None:
+            from marey.embedding import Model
+
+            query = Model(self.run_folder, self.device).embed(self.query)
+        found = search(
+            self.archive,
+            query,
+            self.at,
+            count=self.count,
+            apart=self.apart,
+            per_video=self.per_video,
+        )
+        for one in found.moments:
+            say(f"{one.similarity:6.3f}  {one.start_seconds:9.2f} s  {one.video}")
+        for path in self.out:
+            found.write(path, videos=self.videos)
+            say(f"{path}")
+
+
+@dataclass(frozen=True)
 class Eval:
     """Score a run on labelled videos, beside what knows nothing: clock or chance, no training."""
 
@@ -358,6 +404,7 @@ COMMANDS: dict[str, type[Any]] = {
     "train": Train,
     "embed": Embed,
     "align": Align,
+    "search": Search,
     "eval": Eval,
     "finetune": Finetune,
     "export": Export,

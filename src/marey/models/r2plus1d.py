@@ -95,7 +95,7 @@ class _Block(nn.Module):
 
 
 class _Convolution(nn.Conv3d):
-    """A convolution that pads by itself what is smaller than its kernel.
+    """A convolution, padded by half its kernel, that pads by itself what is smaller than that.
 
     Of such inputs oneDNN's gradient of the weights in bfloat16 holds memory that nobody wrote, on
     processors that have AVX512-BF16 and no AMX (`docs/log.md`).
@@ -104,7 +104,7 @@ class _Convolution(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         if all(size >= kernel for size, kernel in zip(x.shape[2:], self.kernel_size, strict=True)):
             return super().forward(x)
-        edges = [edge for edge in reversed(self.padding) for _ in range(2)]
+        edges = [kernel // 2 for kernel in reversed(self.kernel_size) for _ in range(2)]
         return F.conv3d(F.pad(x, edges), self.weight, self.bias, self.stride)
 
 
