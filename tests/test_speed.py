@@ -272,7 +272,7 @@ def test_the_suite_has_a_stage_for_everything_and_each_can_run_alone() -> None:
     import run
 
     suite = {"run", "harness"}
-    quality = {"alignability", "long_videos", "motion_agreement"}
+    quality = {"alignability", "long_videos", "moments_found", "motion_agreement"}
     quality |= {"motion_focus", "phase_errors"}
     clock = {"clock", "clock_world", "clock_figure"}
     files = {path.stem for path in BENCHMARKS.glob("*.py")}

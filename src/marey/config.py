@@ -145,6 +145,8 @@ class MareyConfig:
     temperature: float = 0.1
     between: float = 1.0
     """Weight of the contrast between videos of one action; 0 = none."""
+    actions: float = 0.3
+    """Weight of the contrast between videos of different actions, known ones; 0 = none."""
     width: float = 0.06
     """Standard deviation of the Gaussian around a frame's counterpart, in shares of a video."""
     clock: float = 1.0

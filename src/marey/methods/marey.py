@@ -1,10 +1,11 @@
-"""Marey's own: what moves where, contrasted within a video and between videos of one action.
+"""Marey's own: what moves where, contrasted within a video, and between videos.
 
 Within a video, CARL's sequence contrast (`marey.losses.sequence`), of views that may start late and
 end early. Between videos, the same contrast along their alignment (`marey.losses.between`): without
-it, videos of other people and cameras lie wherever they fall. Which videos show one action is taken
-from the table or the folders; where nothing is known all videos count as one action, as in a folder
-of one procedure.
+it, videos of other people and cameras lie wherever they fall. And where actions are known, a frame
+is held apart from those of other actions (`marey.losses.actions`), so that it can be found among
+all. Which videos show one action is taken from the table or the folders; where nothing is known all
+videos count as one action, as in a folder of one procedure.
 
 What was tried on the way here, and what each part brings: `docs/log.md`, `docs/results.md`.
 """
@@ -12,9 +13,9 @@ What was tried on the way here, and what each part brings: `docs/log.md`, `docs/
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from marey.config import MareyConfig, Recipe
+from marey.losses.actions import between_actions_loss
 from marey.losses.between import between_videos_loss
 from marey.losses.pairs import pairs_of_one_action
 from marey.losses.sequence import sequence_contrastive_loss
@@ -31,7 +32,7 @@ def settings(recipe: Recipe) -> MareyConfig:
 
 
 class Marey(FrameMethod):
-    """Sequence contrast within each video, and between videos of one action."""
+    """Sequence contrast within each video, and between videos."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
@@ -66,22 +67,25 @@ class Marey(FrameMethod):
             variance=config.variance,
             temperature=config.temperature,
         )
-        terms = {"within": within.detach()}
-        if not config.between:
-            return StepOutput(within, terms)
-        pairs = pairs_of_one_action(batch.group, batch.videos)
-        if not len(pairs):
-            return StepOutput(within, terms | {"between": torch.zeros_like(within)})
-        between = between_videos_loss(
-            z,
-            batch.index / batch.lengths[:, None, None],
-            batch.valid,
-            pairs,
-            clock=config.clock,
-            width=config.width,
-            temperature=config.temperature,
-        )
-        return StepOutput(within + config.between * between, terms | {"between": between.detach()})
+        loss, terms = within, {"within": within.detach()}
+        if config.actions:
+            apart = between_actions_loss(
+                z, batch.valid, batch.group, temperature=config.temperature
+            )
+            loss, terms["actions"] = loss + config.actions * apart, apart.detach()
+        if config.between:
+            pairs = pairs_of_one_action(batch.group, batch.videos)
+            between = between_videos_loss(
+                z,
+                batch.index / batch.lengths[:, None, None],
+                batch.valid,
+                pairs,
+                clock=config.clock,
+                width=config.width,
+                temperature=config.temperature,
+            )
+            loss, terms["between"] = loss + config.between * between, between.detach()
+        return StepOutput(loss, terms)
 
 
 METHOD = Marey
