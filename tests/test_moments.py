@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 import marey
 from marey import store
@@ -186,6 +188,34 @@ def test_a_file_is_searched_from_the_command_line(
     main(["search", str(table), str(path), "--run", str(run), *wanted])
     again = capsys.readouterr().out.splitlines()
     assert again[0].split() == ["1.000", f"{first.start_seconds[4]:.2f}", "s", first.video]
+
+
+def test_another_run_cannot_ask(
+    run: Path, world: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows of two networks look alike by chance alone; what was exported is the same network."""
+    marey.export_run(run, tmp_path / "shared")
+    Model(tmp_path / "shared").require_maker_of(table)
+
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    weights = load_file(other / "checkpoint" / "model.safetensors")
+    name = next(name for name in weights if name.startswith("encoder"))
+    save_file({**weights, name: weights[name] + 1}, other / "checkpoint" / "model.safetensors")
+    video = str(Manifest.read(world).entries[0].path)
+    with pytest.raises(SystemExit):
+        main(["search", str(table), video, "--run", str(other), "--at", "0.1"])
+    assert "made by other weights (run 'run')" in capsys.readouterr().err
+
+
+def test_a_query_from_elsewhere_is_shown(
+    run: Path, world: Path, table: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "my $own'é.mp4"
+    shutil.copy(Manifest.read(world).entries[0].path, path)
+    found = marey.search(table, Model(run).embed(path), 0.2, count=2)
+    found.write(tmp_path / "hits.png", videos=world.parent)
+    assert (tmp_path / "hits.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_picture_needs_the_videos(table: Path, tmp_path: Path) -> None:

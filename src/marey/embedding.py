@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 from marey import checkpoint, device, store
 from marey.augment import Crop, plain
 from marey.data import LeftOut, decode_size, survey
-from marey.errors import VideoError
+from marey.errors import ConfigError, VideoError
 from marey.files import identity
 from marey.manifest import Manifest
 from marey.methods.base import Method
@@ -40,6 +42,26 @@ class Model:
         self.run = Path(run)
         self.device = device.pick(device_name)
         self.method = checkpoint.load_method(self.run, self.device)
+
+    @cached_property
+    def weights(self) -> str:
+        """A digest of the weights that embed: the same for a run and what was exported of it."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.method.state_dict().items()):
+            if name.startswith(self.method.exported):
+                digest.update(name.encode())
+                digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()[:24]
+
+    def require_maker_of(self, table: str | Path) -> None:
+        """Raises ConfigError where other weights made this table of embeddings, else nothing."""
+        about = store.about(Path(table))
+        if about.get("weights", self.weights) != self.weights:
+            raise ConfigError(
+                f"{table} was made by other weights (run {about['run']!r}) than those of "
+                f"{self.run}, and two networks' rows cannot be compared; give the run that made "
+                "it, or embed again."
+            )
 
     def embed(
         self, path: str | Path, name: str | None = None, info: VideoInfo | None = None
@@ -101,7 +123,11 @@ def embed_to(
     """
     out, model = Path(out), run if isinstance(run, Model) else Model(run)
     manifest = videos if isinstance(videos, Manifest) else Manifest.of(videos)
-    about = {"method": model.method.recipe.method.name, "run": model.run.name}
+    about = {
+        "method": model.method.recipe.method.name,
+        "run": model.run.name,
+        "weights": model.weights,
+    }
     corpus = survey(manifest, show)
     model.method.expect(corpus.frames)
     weights = checkpoint.weights_file(model.run)

@@ -208,7 +208,8 @@ class Found:
     def write(self, path: Path, *, videos: str | Path = ".") -> None:
         """Writes what the ending asks for: .csv or .json of the moments, .png of their frames.
 
-        videos: folder that the names of the videos start from, for their frames.
+        videos: folder that the names of the videos start from, for their frames; what is not
+            there is looked for where its name says.
         Raises StorageError where it cannot be written, VideoError where a video for the picture
         cannot be read, ConfigError for another ending.
         """
@@ -301,5 +302,8 @@ def _written(moment: Moment) -> dict[str, Any]:
 def _frame(moment: Moment, videos: Path) -> U8:
     """(H, W, 3) uint8, the frame in the middle of a moment."""
     middle = moment.first + moment.frames // 2
-    frame: U8 = read(videos / moment.video, [middle], size=160).pixels[0]
+    path = videos / moment.video
+    if not path.exists() and Path(moment.video).exists():  # a query from elsewhere
+        path = Path(moment.video)
+    frame: U8 = read(path, [middle], size=160).pixels[0]
     return frame

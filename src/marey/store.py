@@ -1,7 +1,8 @@
 """Embeddings on disk: one Parquet table, one row per span of a video.
 
 Columns: video, first (frame), frames (of the span), start_seconds, end_seconds, embedding
-(fixed-size list of float32). The method's name and D stand in the file's metadata under `marey`.
+(fixed-size list of float32). The method's name, D, the run and a digest of its weights stand in the
+file's metadata under `marey`.
 Pandas, DuckDB, Polars and Arrow read it as it is.
 """
 

@@ -133,7 +133,9 @@ class Search:
         if self.run_folder is not None:
             from marey.embedding import Model
 
-            query = Model(self.run_folder, self.device).embed(self.query)
+            model = Model(self.run_folder, self.device)
+            model.require_maker_of(self.archive)
+            query = model.embed(self.query)
         found = search(
             self.archive,
             query,
