@@ -119,8 +119,8 @@ class Archive:
 
         per_video: at most so many of one video.  without: a video and a second of it; what starts
         there, or less than `apart` from there, is left out.
-        Raises ShapeError for another D or a vector that is not finite, or zero; ConfigError for
-        a count below 1 or a negative `apart`.
+        Raises ShapeError for another D, or a vector or embeddings that are not finite, or zero;
+        ConfigError for a count below 1 or a negative `apart`.
         """
         if count < 1 or (per_video is not None and per_video < 1) or not apart >= 0:
             raise ConfigError("count and per_video must be at least 1, and apart at least 0.")
@@ -153,6 +153,9 @@ class Archive:
             raise ShapeError("the query must be finite and not zero")
         # NumPy's product, not torch's, which on some processors takes four times as long
         likeness: F32 = self.vectors @ (vector / length)
+        if not np.isfinite(likeness).all():
+            broken = self._videos[self._of(int(np.isfinite(likeness).argmin()))].video
+            raise ShapeError(f"{broken} has embeddings that are not finite; embed it again")
         return likeness
 
     def _peaks(self, likeness: F32, count: int, apart: float) -> Iterator[int]:
