@@ -250,7 +250,9 @@ def search(
         archive: a file that `marey embed` wrote, or embeddings; an `Archive` for many searches.
         query: a video of the archive by its name, or the embeddings of another by the same run.
         at: second of it. Of spans that overlap, the one whose middle is nearest.
-        count, apart, per_video: as of `Archive.nearest`.
+        count: how many, best first.
+        apart: seconds between two moments of one video, at least.
+        per_video: at most so many of one video; None = any number.
 
     The moment itself is left out, with what lies less than `apart` seconds from it.
     Raises StorageError, ShapeError; ConfigError where the video or that second of it is missing.
