@@ -254,7 +254,8 @@ def search(
         apart: seconds between two moments of one video, at least.
         per_video: at most so many of one video; None = any number.
 
-    The moment itself is left out, with what lies less than `apart` seconds from it.
+    Where the query is a name, the moment itself is left out, with what lies less than `apart`
+    seconds from it.
     Raises StorageError, ShapeError; ConfigError where the video or that second of it is missing.
     """
     if isinstance(archive, str | Path):
