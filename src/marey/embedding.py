@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,12 +45,7 @@ class Model:
     @cached_property
     def weights(self) -> str:
         """A digest of the weights that embed: the same for a run and what was exported of it."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.method.state_dict().items()):
-            if name.startswith(self.method.exported):
-                digest.update(name.encode())
-                digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()[:24]
+        return checkpoint.digest(checkpoint.needed(self.method))
 
     def require_maker_of(self, table: str | Path) -> None:
         """Raises ConfigError where other weights made this table of embeddings, else nothing."""

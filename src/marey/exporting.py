@@ -65,7 +65,7 @@ def export_run(
         card = _card(method, about, format, table, out.resolve().name)
         (draft / "README.md").write_text(card, encoding="utf-8")
         if format == "folder":
-            save_file(_needed(method), draft / "model.safetensors", {"format": "pt"})
+            save_file(checkpoint.needed(method), draft / "model.safetensors", {"format": "pt"})
         elif format == "torch":
             write_torch(method, draft)
         else:
@@ -87,14 +87,6 @@ def _read_scores(path: Path) -> str:
     if path.suffix != ".md" or not path.is_file():
         raise ConfigError(f"{path} is no table of scores; `marey eval RUN LABELS --out scores.md`.")
     return path.read_text(encoding="utf-8")
-
-
-def _needed(method: Method) -> dict[str, Any]:
-    return {
-        name: tensor.contiguous()
-        for name, tensor in method.state_dict().items()
-        if name.startswith(method.exported)
-    }
 
 
 def _about(recipe: Recipe, facts: Mapping[str, Any], run: Path) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from marey import checkpoint
 from marey.embedding import extract
 from marey.files import READING_ARRAYS, identity, replacing
 from marey.methods.base import Method
@@ -59,8 +59,5 @@ def _fingerprint(method: Method, where: torch.device) -> str:
         looks.append(motion)
     if method.recipe.precision != "auto":
         looks.append(method.recipe.precision)
-    hashed = hashlib.sha256(repr(tuple(looks)).encode())
-    for name, tensor in method.get_submodule("encoder.backbone").state_dict().items():
-        hashed.update(name.encode())
-        hashed.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return hashed.hexdigest()
+    weights = method.get_submodule("encoder.backbone").state_dict()
+    return checkpoint.digest(weights, repr(tuple(looks)))
