@@ -25,7 +25,7 @@ def _eager() -> None:
     of one test would then not be those of the next."""
     from marey.models import trunk
 
-    trunk._COMPILING_PAYS = 3600.0
+    trunk._COMPILING_PAYS.update(cpu=3600.0)
 
 
 @pytest.fixture(scope="session")

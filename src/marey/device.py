@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
-import shutil
-import sys
-import sysconfig
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
 import torch
@@ -119,6 +116,18 @@ def _bf16_gain() -> float:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What PyTorch computes here, it computes on one thread: how many there are decides the order
+    of sums, and by that the last digits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def side_by_side(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """[work(part) for part in parts], on as many threads as PyTorch has, which share them.
 
@@ -152,24 +161,15 @@ if hasattr(os, "register_at_fork"):
 
 
 def can_compile(device: torch.device | None = None) -> tuple[bool, str]:
-    """Whether `torch.compile` can generate code for a device (default: the CPU), and why (not).
-
-    On a CPU it needs a C++ compiler and Python's headers, on a GPU Triton.
-    """
+    """Whether networks can be compiled for a device (the CPU where none is named), and by what."""
     kind = "cpu" if device is None else device.type
-    if kind == "cuda":
-        there = importlib.util.find_spec("triton") is not None
-        return there, "Triton is installed" if there else "Triton is not installed"
-    if kind != "cpu":
+    compilers = {"cpu": "openvino", "cuda": "triton"}
+    if kind not in compilers:
         return False, f"not used on {kind}"
-    defaults = {"darwin": "clang++", "win32": "cl"}
-    compiler = os.environ.get("CXX", defaults.get(sys.platform, "g++"))
-    if shutil.which(compiler) is None:
-        return False, f"there is no C++ compiler {compiler}"
-    headers = Path(sysconfig.get_path("include"))
-    if not (headers / "Python.h").is_file():
-        return False, f"Python's headers are not in {headers}"
-    return True, f"C++ compiler {compiler}"
+    try:
+        return True, f"{compilers[kind]} {version(compilers[kind])}"
+    except PackageNotFoundError:
+        return False, f"{compilers[kind]} is not installed"
 
 
 def describe() -> dict[str, str]:
@@ -186,5 +186,5 @@ def describe() -> dict[str, str]:
     facts["bf16"] = f"{'on' if native else 'off'}: {why}"
     can, why = can_compile(device)
     facts["freed memory"] = "kept" if memory.keep() else "returned: not Linux with glibc"
-    facts["torch.compile"] = f"{'on, for long runs' if can else 'off'}: {why}"
+    facts["compiling"] = f"{'on, for long runs' if can else 'off'}: {why}"
     return facts

@@ -52,9 +52,38 @@ class _StridedConv(nn.Conv2d):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        return self._convolve(x, self.weight, self.bias)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         high, wide = (1 - size % 2 for size in x.shape[-2:])
-        weight = F.pad(self.weight, (wide, 0, high, 0))
-        return F.conv2d(x, weight, self.bias, 2, self.kernel_size[0] // 2, groups=self.groups)
+        around = self.kernel_size[0] // 2
+        if torch.compiler.is_exporting():  # for compilers, which do not copy it
+            x = F.pad(x, (around - wide, around, around - high, around))
+            around = 0
+        else:
+            weight = F.pad(weight, (wide, 0, high, 0))
+        return F.conv2d(x, weight, bias, 2, around, groups=self.groups)
+
+
+class _PictureConv(_StridedConv):
+    """The first convolution: of pixels scaled as (p - 127) / 128, given ImageNet-normalised ones.
+
+    Instead of scaling the pictures, which copies them, the kernel is scaled; what the shift adds is
+    the same for all pictures.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(3, _STEM, 3)
+        mean, std = torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_STD)
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", (std * 255 / 128).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", ((mean * 255 - 127) / 128).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shift = self.shift.to(x.dtype).expand(1, *x.shape[1:])
+        constant = self._convolve(shift, self.weight, self.bias)
+        return self._convolve(x, self.weight * self.scale, None) + constant
 
 
 def _depthwise(width: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -102,12 +131,7 @@ class EfficientNetLite0(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        mean, std = torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_STD)
-        self.scale: Tensor
-        self.shift: Tensor
-        self.register_buffer("scale", (std * 255 / 128).view(3, 1, 1), persistent=False)
-        self.register_buffer("shift", ((mean * 255 - 127) / 128).view(3, 1, 1), persistent=False)
-        self.stem = nn.Sequential(_StridedConv(3, _STEM, 3), _norm(_STEM), nn.ReLU6(True))
+        self.stem = nn.Sequential(_PictureConv(), _norm(_STEM), nn.ReLU6(True))
         inputs = _STEM
         for i, (kernel, stride, expansion, channels, blocks) in enumerate(_STAGES, start=1):
             stage = nn.Sequential()
@@ -124,8 +148,6 @@ class EfficientNetLite0(Backbone):
         return (self.get_submodule(self.stage_names[i]),)
 
     def stage(self, i: int, x: Tensor) -> Tensor:
-        if i == 0:
-            x = x * self.scale + self.shift
         out: Tensor = self.get_submodule(self.stage_names[i])(x)
         return out
 

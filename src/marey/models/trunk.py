@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import copy
 import logging
+import math
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from marey import device
 from marey.config import Precision
 from marey.errors import ConfigError, ShapeError
 from marey.models.backbone import Backbone
+from marey.models.compiling import Program, compile_stages
+from marey.models.frozen import FrozenStages
 
 _log = logging.getLogger(__name__)
 
 _CHUNK, _CHUNK_GPU = 16, 128
-"""Pictures that go through frozen stages at once, on a CPU in each thread."""
-_CHUNK_PIXELS, _SLICE_PIXELS = 16 * 224 * 224, 4 * 224 * 224
-"""At most so many pixels of them on a CPU, and so many in the first stages, whose maps are large
-and shall stay in its cache; the others take a whole chunk at a call (`docs/log.md`)."""
-_SMALL = 16
-"""Stride of a stage from which on its maps are small."""
+"""Pictures that go through frozen stages at once, on a CPU in each thread (`docs/log.md`)."""
+_CHUNK_PIXELS = 8 * 224 * 224
+"""At most so many pixels of them on a CPU."""
 
-_COMPILING_PAYS = 30.0
-"""Seconds of work ahead from which on compiling (5 to 20 s, for half the time) is worth it."""
+_COMPILING_PAYS = {"cpu": 6.0, "cuda": 30.0}
+"""Seconds of work ahead from which on compiling, for half the time or less, is worth it."""
 
 
 class Trunk:
@@ -72,8 +70,8 @@ class Trunk:
         self._why = "few pictures expected" if compiled is None else "as asked for"
         self._expected = 0
         self._source: object = None
-        self._eager: _FrozenStages | None = None
-        self._fast: dict[torch.Size, Callable[[Tensor], tuple[Tensor, ...]]] = {}
+        self._eager: FrozenStages | None = None
+        self._fast: dict[torch.Size, Program] = {}
 
     def expect(self, images: int) -> None:
         """Says how many pictures are about to come; compiling is decided by it at the next call."""
@@ -99,20 +97,10 @@ class Trunk:
         # whatever mode the caller is in, so that compiled code is compiled once
         off = torch.autocast(x.device.type, enabled=False)
         with torch.inference_mode(False), torch.no_grad(), off:
-            run = self._ready(x, needed)
-            parts = x.split(_chunk(x))
+            return dict(zip(needed, self._ready(x, needed)(x), strict=True))
 
-            @torch.no_grad()  # which other threads know nothing of
-            def ready(part: Tensor) -> list[Tensor]:
-                return [out[: len(part)].float() for out in run(_filled_up(part))]
-
-            alone = x.device.type != "cpu"
-            pieces = [*map(ready, parts)] if alone else device.side_by_side(ready, parts)
-            maps = zip(*pieces, strict=True)
-            return {i: torch.cat(rows) for i, rows in zip(needed, maps, strict=True)}
-
-    def _ready(self, x: Tensor, needed: tuple[int, ...]) -> Callable[[Tensor], tuple[Tensor, ...]]:
-        """The fastest way at hand for chunks of pictures like these."""
+    def _ready(self, x: Tensor, needed: tuple[int, ...]) -> Program:
+        """The fastest way at hand for pictures like these."""
         frozen = [m for i in range(needed[-1] + 1) for m in self.backbone.stage_modules(i)]
         used = [*self.backbone.parameters(recurse=False)]
         used += [p for m in frozen for p in m.parameters()]
@@ -120,7 +108,7 @@ class Trunk:
         source = (needed, x.device, weights)
         if self._eager is None or source != self._source:
             dtype = device.precision(x.device, self._precision)
-            self._eager = _FrozenStages(self.backbone, needed, dtype)
+            self._eager = FrozenStages(self.backbone, needed, dtype)
             self._source = source
             self._fast.clear()
         size, batch = x.shape[-2:], _filled_up(x[: _chunk(x)])
@@ -128,8 +116,8 @@ class Trunk:
             possible, why = device.can_compile(x.device)
             if possible:
                 try:
-                    self._fast[size] = _compile(self._eager, batch)
-                except RuntimeError as error:
+                    self._fast[size] = _compiled(self._eager, batch)
+                except (ImportError, RuntimeError) as error:
                     possible, why = False, f"compiling failed ({error})"
             if not possible:
                 self._compiled = False
@@ -138,16 +126,35 @@ class Trunk:
         fast = size in self._fast
         kind = str(self._eager.dtype).removeprefix("torch.")
         self.path = f"compiled, {kind}" if fast else f"eager, {kind}: {self._why}"
-        return self._fast[size] if fast else self._eager
+        return self._fast[size] if fast else partial(_in_chunks, self._eager)
 
-    def _compiling_pays(self, batch: Tensor, eager: _FrozenStages) -> bool:
+    def _compiling_pays(self, batch: Tensor, eager: FrozenStages) -> bool:
         images, self._expected = self._expected, 0
         if self._compiled is not None or not images:
             return bool(self._compiled)
         eager(batch)  # the first run is slower than the others
         start = time.perf_counter()
         eager(batch)[-1].sum().item()  # waits for a GPU
-        return (time.perf_counter() - start) * images / len(batch) >= _COMPILING_PAYS
+        ahead = (time.perf_counter() - start) * images / len(batch)
+        return ahead >= _COMPILING_PAYS.get(batch.device.type, math.inf)
+
+
+def _compiled(stages: FrozenStages, batch: Tensor) -> Program:
+    program = compile_stages(stages, batch)
+    return program if batch.device.type == "cpu" else partial(_in_chunks, program)
+
+
+def _in_chunks(run: Program, x: Tensor) -> tuple[Tensor, ...]:
+    """What `run` gives for full chunks, of any number of pictures, as float32."""
+
+    def ready(part: Tensor) -> list[Tensor]:
+        with torch.no_grad(), device.one_thread():  # of which other threads know nothing
+            return [out[: len(part)].float() for out in run(_filled_up(part))]
+
+    parts = x.split(_chunk(x))
+    alone = x.device.type != "cpu"
+    pieces = [*map(ready, parts)] if alone else device.side_by_side(ready, parts)
+    return tuple(torch.cat(maps) for maps in zip(*pieces, strict=True))
 
 
 def _chunk(x: Tensor) -> int:
@@ -166,117 +173,3 @@ def _filled_up(x: Tensor) -> Tensor:
     full[: len(x)] = x
     full[len(x) :] = 0
     return full
-
-
-class _FrozenStages(nn.Module):
-    """A copy of a backbone's first stages for inference, that returns the needed outputs."""
-
-    def __init__(self, backbone: Backbone, needed: Sequence[int], dtype: torch.dtype) -> None:
-        super().__init__()
-        self.needed = needed
-        self.dtype = dtype
-        self.stages = copy.deepcopy(backbone).eval().requires_grad_(False)
-        for i in range(needed[-1] + 1, len(backbone.stage_names)):
-            for module in self.stages.stage_modules(i):
-                module.to("meta")  # weights that nobody runs
-        _fold_norms(self.stages)
-        if dtype != torch.float32:
-            if backbone.exact_stages:
-                _diffuse_rounding(self, dtype)
-            for i in range(backbone.exact_stages, needed[-1] + 1):
-                for module in self.stages.stage_modules(i):
-                    module.to(dtype)
-        for parameter in self.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.to(memory_format=torch.channels_last)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        outputs = []
-        few = max(1, _SLICE_PIXELS // (x.shape[2] * x.shape[3]))
-        parts = list(x.split(few if x.device.type == "cpu" else len(x)))
-        for i, stride in enumerate(self.stages.stage_strides[: self.needed[-1] + 1]):
-            if i == self.stages.exact_stages:
-                parts = [part.to(self.dtype) for part in parts]
-            if stride >= _SMALL and len(parts) > 1:
-                parts = [torch.cat(parts)]
-            parts = [self.stages.stage(i, part) for part in parts]
-            if i in self.needed:
-                outputs.append(torch.cat(parts) if len(parts) > 1 else parts[0])
-        return tuple(outputs)
-
-
-def _fold_norms(module: nn.Module) -> None:
-    """Replaces every convolution and the BatchNorm right behind it by one convolution.
-
-    Right behind by order of registration, which in all backbones here is the order of use.
-    """
-    before, conv = "", None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
-            setattr(module, before, fuse_conv_bn_eval(conv, child))
-            setattr(module, name, nn.Identity())
-        _fold_norms(child)
-        before, conv = name, child
-
-
-def _diffuse_rounding(frozen: _FrozenStages, dtype: torch.dtype) -> None:
-    """Rounds weights to what `dtype` can hold, so that the errors of a channel cancel on average.
-
-    Each weight rounded on its own, their errors add up to a constant on the whole channel wherever
-    the inputs are saturated (6, behind ReLU6), which the later stages amplify. So each weight takes
-    over, within one unit of its last place, the error made so far (error diffusion). What an input
-    is on average is measured on noise.
-    """
-    means: dict[nn.Conv2d, Tensor] = {}
-
-    def measure(conv: nn.Conv2d, inputs: tuple[Tensor]) -> None:
-        means[conv] = inputs[0].mean((0, 2, 3))
-
-    convs = [
-        module
-        for i in range(frozen.stages.exact_stages, frozen.needed[-1] + 1)
-        for part in frozen.stages.stage_modules(i)
-        for module in part.modules()
-        if isinstance(module, nn.Conv2d)
-    ]
-    hooks = [conv.register_forward_pre_hook(measure) for conv in convs]
-    noise = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    noise = noise.to(next(frozen.parameters()).device)
-    for i in range(frozen.needed[-1] + 1):
-        noise = frozen.stages.stage(i, noise)
-    for hook in hooks:
-        hook.remove()
-    for conv, mean in means.items():
-        assert conv.bias is not None  # of the folded BatchNorm
-        weight = conv.weight.flatten(1).clone()
-        kernel = weight.shape[1] // conv.weight.shape[1]
-        each = mean[:, None] if conv.groups > 1 else mean.repeat_interleave(kernel)[None]
-        each = each.expand_as(weight)
-        error = conv.bias.to(dtype).float() - conv.bias
-        for j in range(weight.shape[1]):
-            wish = torch.where(each[:, j].abs() > 1e-3, -error / each[:, j], 0)
-            room = weight[:, j].abs() * torch.finfo(dtype).eps / 2
-            rounded = (weight[:, j] + wish.clamp(-room, room)).to(dtype).float()
-            error += (rounded - weight[:, j]) * each[:, j]
-            weight[:, j] = rounded
-        conv.weight.copy_(weight.view_as(conv.weight))
-
-
-def _compile(stages: _FrozenStages, batch: Tensor) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """Code for batches of this shape alone, with the weights as constants in their best layout.
-
-    The graph goes to inductor directly: `torch.compile` would check at every call that it is still
-    valid, and stops compiling after a handful of networks of one class.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch, on its own modules
-        import torch._inductor  # takes seconds, which most commands need not wait for
-
-        graph = torch.export.export(stages, (batch,), strict=False).module()
-        # Called from C++ the kernels, some hundred to a chunk, do not wait for Python's lock; for a
-        # GPU, which does not wait for the calls, that would take CUDA's headers. They take as many
-        # threads as the thread that calls them may.
-        ways = {"freezing": True, "cpp_wrapper": batch.device.type == "cpu"}
-        with torch._inductor.config.patch(ways | {"cpp.dynamic_threads": True}):
-            run: Callable[[Tensor], tuple[Tensor, ...]] = torch._inductor.compile(graph, [batch])
-    return run

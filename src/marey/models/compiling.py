@@ -1,0 +1,180 @@
+"""Frozen stages as programs of their own, for a shape: OpenVINO's on a CPU, inductor's on a GPU."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from marey import device
+from marey.models.frozen import FrozenStages
+
+if TYPE_CHECKING:
+    import openvino
+
+Program = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+def compile_stages(stages: FrozenStages, batch: Tensor) -> Program:
+    """A program for pictures of the size of these alone, with the weights as constants.
+
+    On a CPU it takes any number of them, on all threads, on a GPU as many as these.
+    Raises RuntimeError where it does not work.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch, on its own modules
+        warnings.simplefilter("ignore", FutureWarning)
+        return _OpenVINO(stages, batch) if batch.device.type == "cpu" else _inductor(stages, batch)
+
+
+def _inductor(stages: FrozenStages, batch: Tensor) -> Program:
+    """The graph goes to inductor directly: `torch.compile` would check at every call that it is
+    still valid, and stops compiling after a handful of networks of one class."""
+    import torch._inductor  # takes seconds, which most commands need not wait for
+
+    graph = torch.export.export(stages, (batch,), strict=False).module()
+    with torch._inductor.config.patch(freezing=True):
+        program: Program = torch._inductor.compile(graph, [batch])
+    return program
+
+
+class _OpenVINO:
+    """Frozen stages in one OpenVINO program or two, since one computes in one precision.
+
+    As many threads as there are take chunks of pictures side by side, each with programs of its
+    own: they run in the thread that calls them, where a shared one would hand its work to others,
+    and wait for them (`docs/log.md`). Maps are computed right where they shall lie.
+    """
+
+    def __init__(self, stages: FrozenStages, batch: Tensor) -> None:
+        self._core = _openvino().Core()
+        whole = copy.deepcopy(stages).float()  # rounded as they are: so OpenVINO loses nothing
+        x, self._models = _rows(batch), []
+        for first, last, kind in ((0, stages.exact, "f32"), (stages.exact, stages.count, "bf16")):
+            if first < last:
+                part = _Part(whole, range(first, last), stages.dtype)
+                self._models.append((_converted(part, x), kind))
+                *_, x = part(x)
+        *between, end = [model.outputs for model, _ in self._models]
+        kept = [output for outputs in between for output in outputs[:-1]] + end
+        self._shapes = [tuple(output.shape) for output in kept]
+        self._chunk = len(batch)
+        self._free: dict[int, list[list[openvino.InferRequest]]] = defaultdict(list)
+        with device.one_thread():  # as in most calls: whether it works shows here
+            self._infer(_rows(batch), [torch.empty(shape) for shape in self._shapes])
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        rows = _rows(x.float().contiguous(memory_format=torch.channels_last))
+        maps = [torch.empty(len(x), *shape) for _, *shape in self._shapes]
+
+        def run(chunk: slice) -> None:
+            given, wanted = rows[chunk], [m[chunk] for m in maps]
+            if missing := self._chunk - len(given):
+                given = torch.cat([given, given.new_zeros(missing, *given.shape[1:])])
+                full = [torch.empty(shape) for shape in self._shapes]
+                self._infer(given, full)
+                for some, all_ in zip(wanted, full, strict=True):
+                    some.copy_(all_[: len(some)])
+            else:
+                self._infer(given, wanted)
+
+        chunks = [slice(i, i + self._chunk) for i in range(0, len(x), self._chunk)]
+        device.side_by_side(run, chunks)
+        return tuple(_maps(m) for m in maps)
+
+    def _infer(self, x: Tensor, maps: Sequence[Tensor]) -> None:
+        """A chunk through all parts; what they keep is written into `maps`."""
+        import openvino as ov
+
+        threads = torch.get_num_threads()
+        try:
+            requests = self._free[threads].pop()
+        except IndexError:  # all are at work
+            requests = [self._request(*model, threads) for model in self._models]
+        given, into = ov.Tensor(x.numpy(), shared_memory=True), iter(maps)
+        for request in requests:
+            outputs = len(request.model_outputs)
+            request.set_input_tensor(given)
+            for i in range(outputs if request is requests[-1] else outputs - 1):
+                request.set_output_tensor(i, ov.Tensor(next(into).numpy(), shared_memory=True))
+            request.infer()
+            given = request.get_output_tensor(outputs - 1)
+        self._free[threads].append(requests)
+
+    def _request(self, model: openvino.Model, kind: str, threads: int) -> openvino.InferRequest:
+        settings = {
+            "INFERENCE_PRECISION_HINT": kind,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # decoders want the cores too
+        }
+        return self._core.compile_model(model, "CPU", settings).create_infer_request()
+
+
+class _Part(nn.Module):
+    """Some of the stages, from rows to the rows of those needed; the first part to the next also.
+
+    Args:
+        dtype: of what goes from part to part.
+    """
+
+    def __init__(self, frozen: FrozenStages, numbers: range, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.backbone = frozen.stages
+        self.numbers, self.needed, self.dtype = numbers, frozen.needed, dtype
+        self.ends = numbers.stop == frozen.count
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x, outputs = _maps(x.float()), []
+        for i in self.numbers:
+            x = self.backbone.stage(i, x)
+            if i in self.needed:
+                outputs.append(_rows(x))
+        return tuple(outputs) if self.ends else (*outputs, _rows(x).to(self.dtype))
+
+
+def _converted(part: _Part, x: Tensor) -> openvino.Model:
+    """By OpenVINO's reader of PyTorch itself: `convert_model` would report on its use."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    elementary = torch.export.default_decompositions()
+    elementary.pop(torch.ops.aten.scaled_dot_product_attention.default)  # faster as a whole
+    graph = torch.export.export(part, (x,), strict=False).run_decompositions(elementary)
+    reader = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchFXPythonDecoder(graph.module(), dynamic_shapes=False)
+    return reader.convert(reader.load(decoder))
+
+
+def _openvino() -> ModuleType:
+    """OpenVINO, without a word to its makers, to whom its import is reported otherwise.
+
+    What reports it is a package of its own, without which OpenVINO works as well.
+    """
+    modules = cast("dict[str, ModuleType | None]", sys.modules)
+    unasked = "openvino_telemetry" not in modules
+    if unasked:
+        modules["openvino_telemetry"] = None  # whoever imports it finds it not installed
+    try:
+        import openvino
+    finally:
+        if unasked:
+            del modules["openvino_telemetry"]
+    return cast("ModuleType", openvino)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(N, H, W, C), as it lies in memory, of (N, C, H, W); other shapes as they are."""
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def _maps(x: Tensor) -> Tensor:
+    """The reverse of `_rows`."""
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x

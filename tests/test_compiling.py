@@ -1,0 +1,168 @@
+"""Compiled frozen stages: what the network gives, whatever the size, the cut and the threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from marey import device
+from marey.config import Precision
+from marey.models.backbone import Backbone, build, freeze
+from marey.models.trunk import Trunk
+
+pytestmark = pytest.mark.skipif(not device.can_compile()[0], reason=device.can_compile()[1])
+
+
+@pytest.fixture(scope="module")
+def lite0() -> Backbone:
+    backbone = build("efficientnet_lite0").eval()
+    freeze(backbone, "all")
+    return backbone
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def smooth(count: int, height: int, width: int, *, seed: int = 0) -> Tensor:
+    """(count, 3, height, width) normalised noise, smooth as pictures are."""
+    coarse = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(coarse, (height, width), mode="bicubic")
+
+
+def worst_cosine(a: Tensor, b: Tensor) -> float:
+    return F.cosine_similarity(a.flatten(1), b.flatten(1)).min().item()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("name", "keep"), [("efficientnet_lite0", (3, 5, 8)), ("resnet18", (4,)), ("vit_s16", (2, 4))]
+)
+def test_gives_what_the_network_gives(
+    name: str, keep: tuple[int, ...], precision: Precision
+) -> None:
+    torch.manual_seed(0)
+    network = build(name, "package" if name == "efficientnet_lite0" else "random").eval()
+    freeze(network, "all")
+    x = smooth(20, 96, 96)
+    run = Trunk(network, keep, precision=precision, compiled=True)
+    maps = run(x)
+    assert run.path == f"compiled, {'float32' if precision == 'fp32' else 'bfloat16'}"
+    with torch.no_grad():
+        want = network(x)
+    for i in keep:
+        assert maps[i].dtype == torch.float32
+        assert maps[i].shape == network.as_map(want[i]).shape
+        least = 0.99999 if precision == "fp32" else 0.999
+        pooled = [m.mean((2, 3)) for m in (maps[i], network.as_map(want[i]))]
+        assert worst_cosine(*pooled) >= least
+
+
+def test_exact_stages_and_others_from_one_call(lite0: Backbone) -> None:
+    x = smooth(9, 64, 64)
+    maps = Trunk(lite0, (0, 2), precision="bf16", compiled=True)(x)
+    with torch.no_grad():
+        want = lite0(x, stop=3)
+    torch.testing.assert_close(maps[0], want[0], rtol=1e-4, atol=1e-4)
+    assert worst_cosine(maps[2], want[2]) >= 0.999
+    alone = Trunk(lite0, (0,), precision="bf16", compiled=True)(x)
+    torch.testing.assert_close(alone[0], want[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (63, 95), (64, 95), (63, 96)])
+def test_pads_as_the_network_does_at_odd_sizes(lite0: Backbone, size: tuple[int, int]) -> None:
+    x = smooth(3, *size)
+    maps = Trunk(lite0, (2,), precision="fp32", compiled=True)(x)
+    with torch.no_grad():
+        torch.testing.assert_close(maps[2], lite0(x, stop=3)[2], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.usefixtures("threads")
+def test_neither_the_cut_nor_the_threads_change_anything(lite0: Backbone) -> None:
+    x = smooth(21, 48, 48)
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        run = Trunk(lite0, (1, 5), precision="bf16", compiled=True)
+        whole = run(x)
+        results.append(whole)
+        for part in (slice(0, 1), slice(3, 9), slice(5, 21)):
+            assert torch.equal(run(x[part])[5], whole[5][part])
+        channels_last = x.contiguous(memory_format=torch.channels_last)
+        assert torch.equal(run(channels_last)[1], whole[1])
+        assert torch.equal(run(x.double())[5], whole[5])
+    for other in results[1:]:
+        assert all(torch.equal(other[i], results[0][i]) for i in (1, 5))
+
+
+def test_one_run_has_a_program_for_every_size(lite0: Backbone) -> None:
+    run = Trunk(lite0, (1,), precision="fp32", compiled=True)
+    for size in (32, 48, 32):
+        x = smooth(2, size, size)
+        with torch.no_grad():
+            torch.testing.assert_close(run(x)[1], lite0(x, stop=2)[1], rtol=1e-3, atol=1e-3)
+
+
+LISTENING = """
+import sys
+
+def refuse(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen"):
+        raise SystemExit(f"{event} {args}")
+
+import torch
+from marey.models.backbone import build, freeze
+from marey.models.trunk import Trunk
+
+backbone = build("resnet18", "random")
+freeze(backbone, "all")
+run = Trunk(backbone, (0,), compiled=True)
+sys.addaudithook(refuse)
+run(torch.zeros(1, 3, 32, 32))
+assert run.path.startswith("compiled"), run.path
+assert "openvino" in sys.modules
+assert "openvino_telemetry" not in sys.modules
+import openvino_telemetry  # for whoever wants it, it is there still
+print(openvino_telemetry.heard)
+"""
+
+
+def test_nobody_is_told(tmp_path: Path) -> None:
+    """OpenVINO reports its import to its makers, by a package that it installs with itself."""
+    package = tmp_path / "openvino_telemetry"
+    (package / "backend").mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "heard = []\n"
+        "class Telemetry:\n"
+        "    def __init__(self, app_name, **settings):\n"
+        "        self.backend = type('Backend', (), {'app_name': app_name})\n"
+        "    def __getattr__(self, name): return lambda *a, **k: heard.append((name, a))\n"
+    )
+    (package / "backend" / "__init__.py").touch()
+    (package / "backend" / "backend_ga4.py").touch()
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+    ends = subprocess.run(
+        [sys.executable, "-c", script + LISTENING], capture_output=True, text=True, check=False
+    )
+    assert (ends.returncode, ends.stdout.strip()) == (0, "[]"), ends.stderr[-2000:]
+    loud = subprocess.run(  # the other way round: what is stopped here is really there
+        [
+            sys.executable,
+            "-c",
+            script + "import openvino, openvino_telemetry as t; print(t.heard)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "import" in loud.stdout
