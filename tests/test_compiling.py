@@ -113,6 +113,32 @@ def test_one_run_has_a_program_for_every_size(lite0: Backbone) -> None:
             torch.testing.assert_close(run(x)[1], lite0(x, stop=2)[1], rtol=1e-3, atol=1e-3)
 
 
+SIGNALLED = """
+import faulthandler, signal
+import torch
+from marey.models.backbone import build, freeze
+from marey.models.trunk import Trunk
+
+faulthandler.enable()
+backbone = build("resnet18", "random")
+freeze(backbone, "all")
+one, other = (Trunk(backbone, (0,), compiled=True) for _ in range(2))
+one(torch.zeros(1, 3, 32, 32))
+other(torch.zeros(1, 3, 32, 32))
+del one
+del other
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_signals_arrive_when_networks_are_gone() -> None:
+    ends = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], capture_output=True, text=True, check=False
+    )
+    assert (ends.returncode, ends.stdout) == (0, "heard\n"), ends.stderr[-2000:]
+
+
 LISTENING = """
 import sys
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 import warnings
 from collections import defaultdict
@@ -54,7 +55,7 @@ class _OpenVINO:
     """
 
     def __init__(self, stages: FrozenStages, batch: Tensor) -> None:
-        self._core = _openvino().Core()
+        self._core = _core()
         whole = copy.deepcopy(stages).float()  # rounded as they are: so OpenVINO loses nothing
         x, self._models = _rows(batch), []
         for first, last, kind in ((0, stages.exact, "f32"), (stages.exact, stages.count, "bf16")):
@@ -151,6 +152,16 @@ def _converted(part: _Part, x: Tensor) -> openvino.Model:
     reader = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchFXPythonDecoder(graph.module(), dynamic_shapes=False)
     return reader.convert(reader.load(decoder))
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """One for the process, kept to its end.
+
+    A core gives the thread that makes it a stack for signals, and takes it away when it goes: with
+    one core after the other the next signal, be it Ctrl-C, would find a stack that is no more.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> ModuleType:
