@@ -136,7 +136,8 @@ def network(desk: Desk, name: str, size: int, *, rounds: int | None = None) -> C
     torch.manual_seed(0)
     net = build(name, "package" if name == "efficientnet_lite0" else "random").to(desk.where)
     freeze(net, "all")
-    pixels = pictures(32 if desk.quick else 64, size).to(desk.where)
+    count = 32 if desk.quick else 64 * 224**2 // size**2  # a turn must outlast taking turns
+    pixels = pictures(count, size).to(desk.where)
     ready = pixels.contiguous(memory_format=torch.channels_last)  # as `augment` gives them
     last = len(net.stage_names) - 1
     chosen = Trunk(net, (last,), compiled=not desk.quick)
