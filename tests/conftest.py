@@ -28,6 +28,12 @@ def _eager() -> None:
     trunk._COMPILING_PAYS.update(cpu=3600.0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is left in the user's cache folder, and nothing taken from it."""
+    os.environ["MAREY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of reference data (`golden/`, `data/`) beside the checkout; skips where absent."""

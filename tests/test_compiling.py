@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,9 @@ from torch import Tensor
 
 from marey import device
 from marey.config import Precision
+from marey.models import compiled_cache, compiling
 from marey.models.backbone import Backbone, build, freeze
+from marey.models.frozen import FrozenStages
 from marey.models.trunk import Trunk
 
 pytestmark = pytest.mark.skipif(not device.can_compile()[0], reason=device.can_compile()[1])
@@ -111,6 +115,126 @@ def test_one_run_has_a_program_for_every_size(lite0: Backbone) -> None:
         x = smooth(2, size, size)
         with torch.no_grad():
             torch.testing.assert_close(run(x)[1], lite0(x, stop=2)[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MAREY_CACHE", str(tmp_path))
+    return tmp_path / "compiled"
+
+
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """To which something is added whenever a network is traced."""
+    seen: list[object] = []
+    really = compiling._traced
+
+    def trace(stages: FrozenStages, batch: Tensor) -> list[Any]:
+        seen.append(stages)
+        return really(stages, batch)
+
+    monkeypatch.setattr(compiling, "_traced", trace)
+    return seen
+
+
+def compiled(backbone: Backbone, x: Tensor, stage: int = 2) -> Tensor:
+    run = Trunk(backbone, (stage,), precision="bf16", compiled=True)
+    maps = run(x)
+    assert run.path == "compiled, bfloat16"
+    return maps[stage]
+
+
+def test_traced_once_for_all_runs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, x = traced(monkeypatch), smooth(5, 48, 48)
+    networks = [build("efficientnet_lite0") for _ in range(3)]
+    with torch.no_grad():
+        next(networks[2].parameters()).mul_(1.5)
+    for network in networks:
+        freeze(network, "all")
+    first = compiled(networks[0], x)
+    assert torch.equal(compiled(networks[1], x), first)
+    assert len(seen) == 1
+    for other in (
+        lambda: compiled(networks[0], x, stage=1),
+        lambda: compiled(networks[0], smooth(5, 48, 64)),
+        lambda: compiled(networks[2], x),
+    ):
+        before = len(seen)
+        other()
+        assert len(seen) == before + 1
+    assert len(list(cache.glob("[!.]*"))) == 4
+
+
+@pytest.mark.parametrize(("file", "left"), [("0.xml", 0), ("1.bin", 1000), ("1.xml", 1000)])
+def test_what_is_kept_and_broken_is_made_anew(
+    cache: Path, lite0: Backbone, monkeypatch: pytest.MonkeyPatch, file: str, left: int
+) -> None:
+    seen, x = traced(monkeypatch), smooth(3, 32, 32)
+    first = compiled(lite0, x)
+    [broken] = cache.glob(f"*/{file}")
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:left])
+    assert torch.equal(compiled(lite0, x), first)
+    assert len(seen) == 2
+    assert len(broken.read_bytes()) == len(whole)
+    assert torch.equal(compiled(lite0, x), first)
+    assert len(seen) == 2
+
+
+def test_no_other_network_takes_its_place(
+    cache: Path, lite0: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = smooth(3, 32, 32)
+    first = compiled(lite0, x)
+    other = build("efficientnet_lite0", "random")
+    freeze(other, "all")
+    compiled(other, x)
+    one, two = cache.glob("*/1.bin")
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+    seen = traced(monkeypatch)
+    assert torch.equal(compiled(lite0, x), first)
+    assert len(seen) == 1
+    stages, really = FrozenStages(other, (2,), torch.bfloat16), compiling._traced
+    monkeypatch.setattr(compiling, "_traced", lambda _, batch: really(stages, batch))
+    for kept in cache.glob("*/*"):
+        kept.unlink()
+    run = Trunk(lite0, (2,), precision="bf16", compiled=True)
+    assert worst_cosine(run(x)[2], first) >= 0.999
+    assert "not those of PyTorch" in run.path
+
+
+def test_runs_where_nothing_can_be_kept(
+    cache: Path, lite0: Backbone, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.write_text("a file, where a folder should be")
+    compiled(lite0, smooth(1, 32, 32))
+    assert "not kept for other runs" in caplog.text
+    assert str(cache) in caplog.text
+
+
+def test_the_longest_unused_goes_first(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, seen = build("resnet18", "random"), traced(monkeypatch)
+    freeze(network, "all")
+
+    def again(size: int) -> bool:
+        """Whether the network was traced for pictures of this size."""
+        before = len(seen)
+        compiled(network, smooth(1, size, size), stage=0)
+        return len(seen) > before
+
+    assert again(32)
+    assert again(40)
+    folders = list(cache.glob("[!.]*"))
+    for age, folder in enumerate(sorted(folders, key=lambda folder: folder.stat().st_mtime)):
+        os.utime(folder, (age, age))
+    assert not again(32)  # now the younger one
+    each = sum(file.stat().st_size for file in folders[0].iterdir())
+    monkeypatch.setattr(compiled_cache, "_ROOM", int(2.5 * each))
+    assert again(48)
+    assert not again(48)
+    assert not again(32)
+    assert again(40)
 
 
 SIGNALLED = """

@@ -12,9 +12,7 @@ is `exported`: it embeds like any other, but holds only what that needs, and can
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +81,6 @@ def needed(method: Method) -> dict[str, Tensor]:
     """The weights that embed, by name: what an exported run holds."""
     state = method.state_dict()
     return _contiguous({k: v for k, v in state.items() if k.startswith(method.exported)})
-
-
-def digest(weights: Mapping[str, Tensor], about: str = "") -> str:
-    """SHA-256 of weights and their names, and of what else is said, in hexadecimal."""
-    hashed = hashlib.sha256(about.encode())
-    for name, tensor in weights.items():
-        hashed.update(name.encode())
-        hashed.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return hashed.hexdigest()
 
 
 def load_method(folder: Path, device: torch.device | None = None) -> Method:

@@ -19,6 +19,7 @@ from marey.errors import ConfigError, VideoError
 from marey.files import identity
 from marey.manifest import Manifest
 from marey.methods.base import Method
+from marey.models.weights import digest
 from marey.progress import ahead, bar
 from marey.types import F32, I64, Embeddings, VideoInfo
 from marey.units import gather, in_units, windows
@@ -45,7 +46,7 @@ class Model:
     @cached_property
     def weights(self) -> str:
         """A digest of the weights that embed: the same for a run and what was exported of it."""
-        return checkpoint.digest(checkpoint.needed(self.method))
+        return digest(checkpoint.needed(self.method))
 
     def require_maker_of(self, table: str | Path) -> None:
         """Raises ConfigError where other weights made this table of embeddings, else nothing."""

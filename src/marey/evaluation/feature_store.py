@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marey import checkpoint
 from marey.embedding import extract
 from marey.files import READING_ARRAYS, identity, replacing
 from marey.methods.base import Method
+from marey.models.weights import digest
 from marey.types import VideoInfo
 
 
@@ -60,4 +60,4 @@ def _fingerprint(method: Method, where: torch.device) -> str:
     if method.recipe.precision != "auto":
         looks.append(method.recipe.precision)
     weights = method.get_submodule("encoder.backbone").state_dict()
-    return checkpoint.digest(weights, repr(tuple(looks)))
+    return digest(weights, repr(tuple(looks)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 import sys
 import warnings
 from collections import defaultdict
@@ -15,24 +16,55 @@ import torch
 from torch import Tensor, nn
 
 from marey import device
+from marey.models import compiled_cache
 from marey.models.frozen import FrozenStages
 
 if TYPE_CHECKING:
     import openvino
 
+_log = logging.getLogger(__name__)
+
 Program = Callable[[Tensor], tuple[Tensor, ...]]
+
+_DIFFERENCE = 0.1
+"""Of a program's results from PyTorch's, by norm, at most: a few times what bfloat16 makes, and
+far less than another network does."""
 
 
 def compile_stages(stages: FrozenStages, batch: Tensor) -> Program:
     """A program for pictures of the size of these alone, with the weights as constants.
 
-    On a CPU it takes any number of them, on all threads, on a GPU as many as these.
-    Raises RuntimeError where it does not work.
+    On a CPU it takes any number of them, on all threads, on a GPU as many as these. What takes
+    longest, tracing the network, is kept for other runs.
+    Raises RuntimeError where it does not work, or gives something else than PyTorch.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch, on its own modules
         warnings.simplefilter("ignore", FutureWarning)
-        return _OpenVINO(stages, batch) if batch.device.type == "cpu" else _inductor(stages, batch)
+        if batch.device.type != "cpu":
+            return _checked(_inductor(stages, batch), stages, batch)
+        folder = compiled_cache.place(stages, batch)
+        if kept := compiled_cache.read(folder, _core()):
+            try:
+                return _checked(_OpenVINO(kept, stages, len(batch)), stages, batch)
+            except RuntimeError as error:
+                _log.info("what is kept in %s does not fit: %s", folder, error)
+        graphs = _traced(stages, batch)
+        program = _checked(_OpenVINO(graphs, stages, len(batch)), stages, batch)
+        compiled_cache.keep(graphs, folder)
+        return program
+
+
+def _checked(program: Program, stages: FrozenStages, batch: Tensor) -> Program:
+    """The program, unless it computes something else; hardware and compilers are many."""
+    with torch.no_grad():
+        wanted = stages(batch)
+        with device.one_thread():  # as in most calls
+            given = program(batch)
+    for a, b in zip(given, wanted, strict=True):
+        if not torch.dist(a.float(), b.float()) <= _DIFFERENCE * b.float().norm():
+            raise RuntimeError("its results are not those of PyTorch")
+    return program
 
 
 def _inductor(stages: FrozenStages, batch: Tensor) -> Program:
@@ -52,24 +84,19 @@ class _OpenVINO:
     As many threads as there are take chunks of pictures side by side, each with programs of its
     own: they run in the thread that calls them, where a shared one would hand its work to others,
     and wait for them (`docs/log.md`). Maps are computed right where they shall lie.
+
+    Args:
+        graphs: as `_traced` gives them, for chunks of so many pictures.
     """
 
-    def __init__(self, stages: FrozenStages, batch: Tensor) -> None:
-        self._core = _core()
-        whole = copy.deepcopy(stages).float()  # rounded as they are: so OpenVINO loses nothing
-        x, self._models = _rows(batch), []
-        for first, last, kind in ((0, stages.exact, "f32"), (stages.exact, stages.count, "bf16")):
-            if first < last:
-                part = _Part(whole, range(first, last), stages.dtype)
-                self._models.append((_converted(part, x), kind))
-                *_, x = part(x)
-        *between, end = [model.outputs for model, _ in self._models]
+    def __init__(self, graphs: Sequence[openvino.Model], stages: FrozenStages, chunk: int) -> None:
+        kinds = [kind for _, kind in _parts(stages)]
+        self._models = list(zip(graphs, kinds, strict=True))
+        *between, end = [graph.outputs for graph in graphs]
         kept = [output for outputs in between for output in outputs[:-1]] + end
         self._shapes = [tuple(output.shape) for output in kept]
-        self._chunk = len(batch)
+        self._chunk = chunk
         self._free: dict[int, list[list[openvino.InferRequest]]] = defaultdict(list)
-        with device.one_thread():  # as in most calls: whether it works shows here
-            self._infer(_rows(batch), [torch.empty(shape) for shape in self._shapes])
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         rows = _rows(x.float().contiguous(memory_format=torch.channels_last))
@@ -116,7 +143,7 @@ class _OpenVINO:
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # decoders want the cores too
         }
-        return self._core.compile_model(model, "CPU", settings).create_infer_request()
+        return _core().compile_model(model, "CPU", settings).create_infer_request()
 
 
 class _Part(nn.Module):
@@ -139,6 +166,23 @@ class _Part(nn.Module):
             if i in self.needed:
                 outputs.append(_rows(x))
         return tuple(outputs) if self.ends else (*outputs, _rows(x).to(self.dtype))
+
+
+def _parts(stages: FrozenStages) -> list[tuple[range, str]]:
+    """The stages of each program, and the precision that it computes in."""
+    parts = [(range(stages.exact), "f32"), (range(stages.exact, stages.count), "bf16")]
+    return [(numbers, kind) for numbers, kind in parts if numbers]
+
+
+def _traced(stages: FrozenStages, batch: Tensor) -> list[openvino.Model]:
+    """A graph for each part, for chunks of as many pictures as these."""
+    whole = copy.deepcopy(stages).float()  # rounded as they are: so OpenVINO loses nothing
+    x, graphs = _rows(batch), []
+    for numbers, _ in _parts(stages):
+        part = _Part(whole, numbers, stages.dtype)
+        graphs.append(_converted(part, x))
+        *_, x = part(x)
+    return graphs
 
 
 def _converted(part: _Part, x: Tensor) -> openvino.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 import warnings
@@ -183,3 +184,12 @@ def _find(
             "save the one you mean to a file of its own."
         )
     return best[0]
+
+
+def digest(weights: Mapping[str, Tensor], about: str = "") -> str:
+    """SHA-256 of weights and their names, and of what else is said, in hexadecimal."""
+    hashed = hashlib.sha256(about.encode())
+    for name, tensor in weights.items():
+        hashed.update(name.encode())
+        hashed.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return hashed.hexdigest()
