@@ -24,7 +24,7 @@ from marey.evaluation.protocol import evaluate
 from marey.exporting import export_run
 from marey.manifest import Manifest
 from marey.methods import build
-from marey.methods.base import Method
+from marey.methods.base import ClipMethod, Method
 from marey.models.backbone import Backbone, freeze
 from marey.models.backbone import build as backbone
 from marey.programs import pixel_shape, programs
@@ -164,7 +164,10 @@ def test_an_incomplete_export_is_told(exported: Path, tmp_path: Path) -> None:
 
 
 def plain(method: Method, pixels: Tensor) -> Tensor:
-    """Features without the fast copy of the frozen stages, which may be bfloat16."""
+    """Features without the fast copy of what is not trained, which may be bfloat16."""
+    if isinstance(method, ClipMethod):
+        with torch.no_grad():
+            return method.eval().encoder(pixels)[0]
     for module in method.modules():
         if isinstance(module, Backbone):
             freeze(module, "none")

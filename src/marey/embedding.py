@@ -124,7 +124,8 @@ def embed_to(
         "weights": model.weights,
     }
     corpus = survey(manifest, show)
-    model.method.expect(corpus.frames)
+    units, recipe = type(model.method).units, model.method.recipe
+    model.method.expect(sum(len(units(recipe, info.frames)) for info in corpus.infos))
     weights = checkpoint.weights_file(model.run)
     parts = out.with_name(f".{out.name}.{identity(weights)}.parts")
     left_out = list(corpus.left_out)

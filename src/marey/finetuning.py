@@ -140,6 +140,7 @@ def _answers(
     def shares(pixels: Tensor) -> Tensor:
         return method.scores(method.features(pixels)).softmax(1)
 
+    method.expect(len(corpus) * CLIPS * len(CROPS))
     with bar("Naming actions", len(corpus), show) as advance:
         for entry, info in zip(corpus.entries, corpus.infos, strict=True):
             units = method.units(method.recipe, info.frames, CLIPS)

@@ -37,6 +37,10 @@ def embedding(desk: Desk) -> Measured:
     recipe = carl()
     encoder = replace(recipe.encoder, size=size)
     yield files(desk, replace(recipe, encoder=encoder), f"efficientnet_lite0, {size} pixels")
+    recipe = mcl() if desk.quick else mcl_ucf101()
+    assert isinstance(recipe.method, MclConfig)
+    shape = f"{recipe.method.length} x {recipe.encoder.size} pixels"
+    yield files(desk, recipe, f"{recipe.encoder.backbone}, clips of {shape}")
 
 
 def files(desk: Desk, recipe: Recipe, what: str, *, rounds: int = 3) -> Case:
@@ -61,10 +65,11 @@ def files(desk: Desk, recipe: Recipe, what: str, *, rounds: int = 3) -> Case:
             ),
             info.frames,
         ),
-        "floor: transformer alone": Way(
-            lambda: relate(method, [rows], info, "", desk.where), info.frames
-        ),
     }
+    if method.embeds == "frame":
+        ways["floor: transformer alone"] = Way(
+            lambda: relate(method, [rows], info, "", desk.where), info.frames
+        )
     return Case(
         "embedding",
         f"{info.frames} frames of 320x240, {what}",

@@ -146,11 +146,13 @@ def evaluate_clips(
     corpus = survey(Manifest(tuple(entries)), show)
 
     wanted = BASELINES if baselines is True else baselines or ()
-    networks: dict[str, Callable[[Tensor], Tensor]] = {}
+    networks: dict[str, Method] = {}
     if "untrained" in wanted:
         fresh = replace(method.recipe, seed=method.recipe.seed + 1)
-        networks["untrained"] = build(fresh).to(model.device).eval().features
-    networks[method.recipe.method.name] = method.features
+        networks["untrained"] = build(fresh).to(model.device).eval()
+    networks[method.recipe.method.name] = method
+    for network in networks.values():
+        network.expect(clips * len(corpus))
     pictures = _Pictures(model.device, len(corpus)) if "frozen" in wanted else None
     found, left_out = _vectors(corpus, method, clips, networks, pictures, model.device, show)
 
@@ -255,7 +257,7 @@ def _vectors(
     corpus: Corpus,
     method: Method,
     clips: int,
-    networks: Mapping[str, Callable[[Tensor], Tensor]],
+    networks: Mapping[str, Method],
     pictures: _Pictures | None,
     where: torch.device,
     show: bool,
@@ -278,7 +280,7 @@ def _vectors(
                 vectors["frozen"] = pictures.vector(features).numpy()
             clip_by_clip, places = units.flatten(0, 1), one_after_another(*units.shape[:2])
             for name, network in networks.items():
-                rows = see(network, clip_by_clip, places, size, method.crop, where)
+                rows = see(network.features, clip_by_clip, places, size, method.crop, where)
                 vectors[name] = rows.mean(0).numpy()
             found.append((entry, vectors))
     if not found:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -249,9 +250,15 @@ class ClipMethod(Method):
     def width(self) -> int:
         return self.encoder.backbone.channels
 
+    def expect(self, units: int) -> None:
+        self.encoder.expect(units)
+
     def features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.encoder(pixels)[0]
-        return features
+        learning = self.training or torch.is_grad_enabled()
+        if learning or torch.compiler.is_exporting():  # which wants the network as it is
+            features: Tensor = self.encoder(pixels)[0]
+            return features
+        return self.encoder.features(pixels)
 
     def relate(self, rows: Tensor, times: Tensor, valid: Tensor | None = None) -> Tensor:
         return F.normalize(rows, dim=-1)

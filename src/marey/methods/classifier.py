@@ -43,7 +43,7 @@ class Classifier(ClipMethod):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         config, encoder = settings(recipe)
-        self.encoder = ClipEncoder(encoder, heads=())
+        self.encoder = ClipEncoder(encoder, heads=(), precision=recipe.precision)
         self.actions = config.actions
         self.dropout = nn.Dropout(config.dropout)
         self.layer = nn.Linear(self.width, len(self.actions))

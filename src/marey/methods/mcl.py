@@ -61,7 +61,7 @@ class Mcl(ClipMethod):
         if self.config.order:
             heads.append("order")
             self.order = nn.Linear(3 * encoder.dimension, 2)
-        self.encoder = ClipEncoder(encoder, heads)
+        self.encoder = ClipEncoder(encoder, heads, recipe.precision)
         self.slow = copy.deepcopy(self.encoder).requires_grad_(False)
         self.queue = Queue(self.config.queue, encoder.dimension)
         self.new_keys: list[Tensor] = []  # of the steps since `after_step`

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from marey.config import ClipEncoderConfig
+from marey.config import ClipEncoderConfig, Precision
 from marey.errors import CheckpointError
+from marey.models.backbone import Backbone
 from marey.models.r2plus1d import (
     VideoNetwork,
     inflate,
@@ -19,6 +20,7 @@ from marey.models.r2plus1d import (
 )
 from marey.models.resnet import resnet50
 from marey.models.sources import locate
+from marey.models.trunk import Trunk
 from marey.models.weights import load_into, load_state
 
 NETWORKS: dict[str, Callable[[], VideoNetwork]] = {
@@ -35,17 +37,21 @@ class ClipEncoder(nn.Module):
 
     Args:
         heads: their names.
+        precision: of `features`.
 
     Raises CheckpointError for weights that do not fit.
     """
 
-    def __init__(self, config: ClipEncoderConfig, heads: Sequence[str]) -> None:
+    def __init__(
+        self, config: ClipEncoderConfig, heads: Sequence[str], precision: Precision = "auto"
+    ) -> None:
         super().__init__()
         self.backbone = NETWORKS[config.backbone]()
         if config.weights != "random":
             _load(self.backbone, config)
         # how video networks are fastest on every device, and what `augment` puts out as a view
         self.backbone.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._fast = Trunk(_Features(self.backbone), (0,), precision=precision)
         channels = self.backbone.channels
         self.heads = nn.ModuleDict(
             {
@@ -64,14 +70,45 @@ class ClipEncoder(nn.Module):
         Returns (B, C) means over space and time, and the last convolution's output before its
         BatchNorm, (B, C, S, h, w).
         """
-        features, convolved = self.backbone.features(clips.transpose(1, 2))
-        precise = torch.promote_types(features.dtype, torch.float32)
-        return features.mean((2, 3, 4), dtype=precise), convolved
+        return _features(self.backbone, clips)
+
+    def expect(self, clips: int) -> None:
+        """Lets `features` prepare for so many clips."""
+        self._fast.expect(clips)
+
+    def features(self, clips: Tensor) -> Tensor:
+        """(B, T, 3, H, W) normalised pixels to (B, C) features: those of `forward`, without graph
+        and in evaluation mode, on the fast way (`Trunk`)."""
+        return self._fast(clips)[0]
 
     def head(self, name: str, features: Tensor) -> Tensor:
         """(B, C) features to (B, D) of unit norm, in the features' own precision."""
         with torch.autocast(features.device.type, enabled=False):
             return F.normalize(self.heads[name](features), dim=-1)
+
+
+class _Features(Backbone):
+    """A video network as a single stage, from clips (N, T, 3, H, W) to features (N, C)."""
+
+    stage_names = ("features",)
+    frozen = 1  # whoever asks for features without graph trains nothing
+
+    def __init__(self, network: VideoNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.stage_channels, self.stage_strides = (network.channels,), network.strides[1:]
+
+    def stage(self, i: int, x: Tensor) -> Tensor:
+        return _features(self.network, x)[0]
+
+    def stage_modules(self, i: int) -> tuple[nn.Module, ...]:
+        return (self.network,)
+
+
+def _features(network: VideoNetwork, clips: Tensor) -> tuple[Tensor, Tensor]:
+    features, convolved = network.features(clips.transpose(1, 2))
+    precise = torch.promote_types(features.dtype, torch.float32)
+    return features.mean((2, 3, 4), dtype=precise), convolved
 
 
 def _load(backbone: VideoNetwork, config: ClipEncoderConfig) -> None:

@@ -99,7 +99,7 @@ class _OpenVINO:
         self._free: dict[int, list[list[openvino.InferRequest]]] = defaultdict(list)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
-        rows = _rows(x.float().contiguous(memory_format=torch.channels_last))
+        rows = _rows(x.float()).contiguous()
         maps = [torch.empty(len(x), *shape) for _, *shape in self._shapes]
 
         def run(chunk: slice) -> None:
@@ -226,10 +226,10 @@ def _openvino() -> ModuleType:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """(N, H, W, C), as it lies in memory, of (N, C, H, W); other shapes as they are."""
-    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+    """(..., H, W, C), as it lies in memory, of (..., C, H, W); vectors as they are."""
+    return x.movedim(-3, -1) if x.ndim >= 4 else x
 
 
 def _maps(x: Tensor) -> Tensor:
     """The reverse of `_rows`."""
-    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+    return x.movedim(-1, -3) if x.ndim >= 4 else x

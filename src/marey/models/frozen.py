@@ -46,9 +46,10 @@ class FrozenStages(nn.Module):
             for i in range(self.exact, self.count):
                 for module in self.stages.stage_modules(i):
                     module.to(dtype)
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
         for parameter in self.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.to(memory_format=torch.channels_last)
+            if parameter.ndim in formats:
+                parameter.data = parameter.data.to(memory_format=formats[parameter.ndim])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) normalised pictures to the outputs of the needed stages."""
@@ -67,7 +68,9 @@ def _fold_norms(module: nn.Module) -> None:
     """
     before, conv = "", None
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
+        if isinstance(child, nn.BatchNorm2d | nn.BatchNorm3d) and isinstance(
+            conv, nn.Conv2d | nn.Conv3d
+        ):
             setattr(module, before, fuse_conv_bn_eval(conv, child))
             setattr(module, name, nn.Identity())
         _fold_norms(child)

@@ -73,17 +73,22 @@ class Trunk:
         self._eager: FrozenStages | None = None
         self._fast: dict[torch.Size, Program] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        """What a copy of the network takes along: not the programs, which hold its own weights."""
+        return self.__dict__ | {"_source": None, "_eager": None, "_fast": {}}
+
     def expect(self, images: int) -> None:
         """Says how many pictures are about to come; compiling is decided by it at the next call."""
         self._expected = images
 
     def __call__(self, x: Tensor) -> dict[int, Tensor]:
-        """(N, 3, H, W) normalised pictures to the maps of the kept stages, by number.
+        """(N, 3, H, W) normalised pictures to the maps of the kept stages, by number; or clips,
+        (N, T, 3, H, W), of a network that takes these.
 
         Those of frozen stages are float32 without graph; trained stages run in one batch, in the
         caller's precision and with graph. Raises ShapeError for other shapes and for N = 0.
         """
-        if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] == 0:
+        if x.ndim not in (4, 5) or x.shape[-3] != 3 or x.shape[0] == 0:
             raise ShapeError(f"pictures must be (N, 3, H, W) with N > 0, not {tuple(x.shape)}")
         start, stop = self.backbone.frozen, max(self.keep) + 1
         needed = {i for i in self.keep if i < start} | ({start - 1} if stop > start > 0 else set())
@@ -102,8 +107,8 @@ class Trunk:
     def _ready(self, x: Tensor, needed: tuple[int, ...]) -> Program:
         """The fastest way at hand for pictures like these."""
         frozen = [m for i in range(needed[-1] + 1) for m in self.backbone.stage_modules(i)]
-        used = [*self.backbone.parameters(recurse=False)]
-        used += [p for m in frozen for p in m.parameters()]
+        used: list[Tensor] = [*self.backbone.parameters(recurse=False)]
+        used += [p for m in frozen for p in (*m.parameters(), *m.buffers())]
         weights = [(p.data_ptr(), p._version) for p in used]
         source = (needed, x.device, weights)
         if self._eager is None or source != self._source:
@@ -111,7 +116,7 @@ class Trunk:
             self._eager = FrozenStages(self.backbone, needed, dtype)
             self._source = source
             self._fast.clear()
-        size, batch = x.shape[-2:], _filled_up(x[: _chunk(x)])
+        size, batch = x.shape[1:], _filled_up(x[: _chunk(x)])
         if size not in self._fast and self._compiling_pays(batch, self._eager):
             possible, why = device.can_compile(x.device)
             if possible:
@@ -158,18 +163,18 @@ def _in_chunks(run: Program, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _chunk(x: Tensor) -> int:
-    """How many pictures like these go through at once."""
+    """How many pictures like these, or clips, go through at once."""
     if x.device.type != "cpu":
-        return _CHUNK_GPU
-    return max(1, min(_CHUNK, _CHUNK_PIXELS // (x.shape[2] * x.shape[3])))
+        return max(1, _CHUNK_GPU * 3 // x[0, ..., 0, 0].numel())
+    return max(1, min(_CHUNK, _CHUNK_PIXELS * 3 // x[0].numel()))
 
 
 def _filled_up(x: Tensor) -> Tensor:
     """A chunk of pictures and black ones, float32, channels last; x itself where it is one."""
-    count, last = _chunk(x), torch.channels_last
-    if len(x) == count and x.dtype == torch.float32 and x.is_contiguous(memory_format=last):
+    count, rows = _chunk(x), x.movedim(-3, -1)
+    if len(x) == count and x.dtype == torch.float32 and rows.is_contiguous():
         return x
-    full = torch.empty((count, *x.shape[1:]), device=x.device, memory_format=last)
-    full[: len(x)] = x
+    full = torch.empty((count, *rows.shape[1:]), device=x.device)
+    full[: len(x)] = rows
     full[len(x) :] = 0
-    return full
+    return full.movedim(-1, -3)
