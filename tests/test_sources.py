@@ -18,9 +18,10 @@ from safetensors.torch import save
 
 from marey.errors import CheckpointError, ConfigError, StorageError
 from marey.models import sources
-from marey.models.backbone import build
+from marey.models.backbone import build, freeze
 from marey.models.resnet import resnet18
 from marey.models.sources import locate
+from marey.models.trunk import Trunk
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -165,6 +166,24 @@ def test_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sources.cache_folder() == Path("/somewhere/marey")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert sources.cache_folder() == Path.home() / ".cache" / "marey"
+
+
+def test_a_user_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a container that runs under a number that it has no name for."""
+
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MAREY_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(StorageError, match="MAREY_CACHE"):
+        sources.cache_folder()
+    network = build("resnet18", "random")
+    freeze(network, "all")
+    run = Trunk(network, (0,), compiled=True)
+    assert run(torch.zeros(1, 3, 32, 32))[0].shape[0] == 1
+    assert "MAREY_CACHE" in run.path
 
 
 def test_a_path_is_a_path() -> None:

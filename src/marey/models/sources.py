@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from marey import __version__, hub
-from marey.errors import CheckpointError, ConfigError
+from marey.errors import CheckpointError, ConfigError, StorageError
 from marey.files import storing
 from marey.progress import bar, console
 
@@ -24,11 +24,19 @@ _SECONDS = 30
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $MAREY_CACHE, else `marey` in the user's cache folder."""
+    """Where what can be had again is kept: $MAREY_CACHE, else `marey` in the user's cache folder.
+
+    Raises StorageError for a user without a home folder, as some containers have.
+    """
     own = os.environ.get("MAREY_CACHE")
     if own:
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "marey"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "marey"
+    except RuntimeError:
+        raise StorageError(
+            "This user has no home folder to keep files in; name a folder in MAREY_CACHE."
+        ) from None
 
 
 def locate(source: str | Path) -> Path:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from marey import device
 from marey.config import Precision
-from marey.errors import ConfigError, ShapeError
+from marey.errors import ConfigError, ShapeError, StorageError
 from marey.models.backbone import Backbone
 from marey.models.compiling import Program, compile_stages
 from marey.models.frozen import FrozenStages
@@ -122,7 +122,7 @@ class Trunk:
             if possible:
                 try:
                     self._fast[size] = _compiled(self._eager, batch)
-                except (ImportError, RuntimeError) as error:
+                except (ImportError, RuntimeError, StorageError) as error:
                     possible, why = False, f"compiling failed ({error})"
             if not possible:
                 self._compiled = False
