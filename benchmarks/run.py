@@ -10,6 +10,7 @@ import augment
 import backbone
 import decode
 import embedding
+import folder
 import harness
 import length
 import losses
@@ -28,6 +29,7 @@ STAGES = {
         backbone,
         embedding,
         training,
+        folder,
         losses,
         alignment,
         search,
