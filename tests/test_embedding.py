@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from marey import store
 from marey.embedding import Model, embed, embed_to
 from marey.errors import ManifestError
 from marey.manifest import Manifest
-from marey.units import gather, in_units, one_after_another
+from marey.units import gather, in_units
 from marey.video import probe, stream
 
 
@@ -90,9 +92,24 @@ def test_clips_hold_the_frames_they_should(
         np.testing.assert_array_equal(np.concatenate(parts), whole[units])
 
 
-def test_places_in_order_are_not_copied() -> None:
+@given(
+    first=st.integers(0, 3),
+    down=st.integers(0, 3),
+    right=st.integers(0, 3),
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 4)),
+)
+def test_evenly_spaced_places_are_not_copied(
+    first: int, down: int, right: int, shape: tuple[int, int]
+) -> None:
+    places = first + down * np.arange(shape[0])[:, None] + right * np.arange(shape[1])
+    frames = torch.arange(75).view(25, 3, 1)[:, ::2]
+    chosen = gather(frames, places)
+    assert torch.equal(chosen, frames[places])
+    assert chosen.data_ptr() == frames[int(places[0, 0]) :].data_ptr()
+
+
+def test_other_places_are_gathered() -> None:
     frames = torch.arange(12).view(6, 2)
-    for places in (one_after_another(6, 1), one_after_another(3, 2), np.array([[0, 1], [1, 2]])):
-        chosen = gather(frames, places)
-        assert torch.equal(chosen, frames[places])
-        assert (chosen.data_ptr() == frames.data_ptr()) == (places.size == 6)
+    for rows in ([[0, 1], [1, 3]], [[1, 0]], [[2, 3], [1, 2]], [[0, 1], [1, 2], [1, 2]]):
+        places = np.array(rows)
+        assert torch.equal(gather(frames, places), frames[places])

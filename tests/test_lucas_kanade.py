@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from marey.errors import ConfigError
-from marey.models.lucas_kanade import MotionCells, lucas_kanade
+from marey.models.lucas_kanade import MotionCells, lucas_kanade, window_means
 
 SIDE = 56
 
@@ -54,6 +54,28 @@ def test_cells_show_the_actor_and_not_the_camera() -> None:
     # two pixels to the left of the ground, of 56: in hundredths of the side
     assert float(cells[0][inside].mean()) == pytest.approx(-200 / SIDE, abs=1.2)
     assert float(cells[0][outside].abs().median()) < 0.4
+
+
+def test_windows_end_with_the_picture() -> None:
+    x = torch.rand(2, 3, 9, 21, generator=torch.Generator().manual_seed(4))
+    pooled = F.avg_pool2d(x, 7, 1, 3, count_include_pad=False)
+    torch.testing.assert_close(window_means(x), pooled)
+
+
+def test_a_pair_knows_of_no_other_and_of_no_threads() -> None:
+    pictures = torch.randn(41, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    motion, threads = MotionCells(8), torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(motion(pictures[:-1], pictures[1:]))
+        found.append(
+            torch.cat([motion(pictures[i : i + 1], pictures[i + 1 :][:1]) for i in range(40)])
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, found[0]) for one in found)
 
 
 def test_still_pictures_do_not_move() -> None:

@@ -28,7 +28,7 @@ from marey.config import Recipe
 from marey.errors import ConfigError, TrainingError, VideoError
 from marey.losses.sequence import sequence_contrastive_loss
 from marey.manifest import Manifest
-from marey.recipes import carl_tiny, mcl_tiny
+from marey.recipes import carl_tiny, marey_tiny, mcl_tiny
 from marey.video import stream
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -235,13 +235,15 @@ def test_decoding_all_of_it_gives_the_same_pixels(world: Path) -> None:
     assert np.abs(theirs.permute(0, 2, 3, 1).numpy() - ours).max() <= 1
 
 
-def test_embedding_all_of_it_gives_the_same_rows(world: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", ["max", "grid"])
+def test_embedding_all_of_it_gives_the_same_rows(pool: str, world: Path, tmp_path: Path) -> None:
     from baselines.embed_all import embed_all
 
-    model = untrained(Desk(tmp_path, CPU, quick=True), small())
+    recipe = small() if pool == "max" else replace(marey_tiny(), precision="fp32")
+    model = untrained(Desk(tmp_path, CPU, quick=True), recipe)
     path = few(world).entries[0].path
     ours = torch.from_numpy(model.embed(path).vectors)
-    theirs = embed_all(model.method, path, 32)
+    theirs = embed_all(model.method, path, recipe.encoder.size)
     # what is small is resized in two steps by one, in one by the other
     assert torch.cosine_similarity(ours, theirs).min() > 0.98
 

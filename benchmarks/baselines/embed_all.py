@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.decode_all import decode_all
-from marey.bench.speed_pictures import eager
+from marey.bench.speed_pictures import BATCH
 from marey.methods.base import ClipMethod, FrameMethod, Method
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -24,7 +24,7 @@ CLIPS = 4
 
 
 def embed_all(method: Method, path: Path, size: int) -> Tensor:
-    """(N, D) unit vectors of all frames, by a method that pools by maximum, or of all clips."""
+    """(N, D) unit vectors of all frames, or of all clips."""
     if isinstance(method, FrameMethod):
         return embed_frames(method, path, size)
     assert isinstance(method, ClipMethod)
@@ -33,9 +33,20 @@ def embed_all(method: Method, path: Path, size: int) -> Tensor:
 
 def embed_frames(method: FrameMethod, path: Path, size: int) -> Tensor:
     pixels = F.interpolate(decode_all(path), (size, size), mode="bilinear", antialias=True)
-    maps = eager(method.encoder.backbone.eval(), (pixels - MEAN) / STD)
+    pixels = (pixels - MEAN) / STD
+    encoder = method.eval().encoder
+    pool = F.adaptive_avg_pool2d if encoder.config.pool == "grid" else F.adaptive_max_pool2d
     with torch.no_grad():
-        return method.eval().encode(maps.amax((2, 3))[None], torch.arange(len(maps))[None])[0]
+        parts = []
+        for batch in pixels.split(BATCH):
+            maps = encoder.backbone(batch, 0, max(encoder.pooled) + 1)
+            parts.append([pool(maps[i], n).flatten(1) for i, n in encoder.pooled.items()])
+        features = [torch.cat(maps) for maps in zip(*parts, strict=True)]
+        if encoder.motion is not None:
+            features.append(encoder.motion(pixels, pixels.roll(-1, 0)))
+        looked_at = type(method).units(method.recipe, len(pixels))[:, 0]
+        rows = torch.cat(features, 1)[looked_at]
+        return method.encode(rows[None], torch.arange(len(rows))[None])[0]
 
 
 def embed_clips(method: ClipMethod, path: Path, size: int) -> Tensor:

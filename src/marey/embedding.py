@@ -26,7 +26,7 @@ from marey.units import gather, in_units, windows
 from marey.video import probe
 
 CHUNK = 64  # frames that leave the decoder, and units made of them, at a time
-UNITS = 64  # frames that pass the backbone at a time
+UNITS = 128  # frames in the units that pass the network at a time
 ROWS = 1024  # rows of features in memory that are condensed at a time
 
 

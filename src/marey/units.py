@@ -40,11 +40,16 @@ def in_units(info: VideoInfo, units: I64, size: int, chunk: int) -> Iterator[tup
 
 
 def gather(frames: Tensor, places: I64) -> Tensor:
-    """frames[places], (N, L, ...) of (M, ...); a view where the places (N, L) are all in order."""
-    flat = places.ravel()
-    if len(flat) == len(frames) and np.array_equal(flat, np.arange(len(flat))):
-        return frames.view(*places.shape, *frames.shape[1:])
-    return frames[places]
+    """frames[places], (N, L, ...) of (M, ...); a view where the places (N, L) are evenly spaced."""
+    first = places[0, 0]
+    down = places[1, 0] - first if len(places) > 1 else 0
+    right = places[0, 1] - first if places.shape[1] > 1 else 0
+    even = first + down * np.arange(len(places))[:, None] + right * np.arange(places.shape[1])
+    if min(down, right) < 0 or not np.array_equal(places, even):
+        return frames[places]
+    step, *inner = frames.stride()
+    strides = (int(down) * step, int(right) * step, *inner)
+    return frames[int(first) :].as_strided((*places.shape, *frames.shape[1:]), strides)
 
 
 def windows(rows: int, length: int) -> I64:

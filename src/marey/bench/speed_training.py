@@ -22,7 +22,7 @@ from marey.errors import TrainingError
 from marey.manifest import Manifest
 from marey.methods import build
 from marey.published_recipes import carl_penn, mcl_ucf101
-from marey.recipes import carl, mcl
+from marey.recipes import carl, marey, mcl
 from marey.training import train
 from marey.types import Batch
 from marey.video import probe, read, stream
@@ -37,6 +37,8 @@ def embedding(desk: Desk) -> Measured:
     recipe = carl()
     encoder = replace(recipe.encoder, size=size)
     yield files(desk, replace(recipe, encoder=encoder), f"efficientnet_lite0, {size} pixels")
+    recipe = marey()
+    yield files(desk, recipe, f"recipe marey, {recipe.encoder.size} pixels and motion")
     recipe = mcl() if desk.quick else mcl_ucf101()
     assert isinstance(recipe.method, MclConfig)
     shape = f"{recipe.method.length} x {recipe.encoder.size} pixels"
@@ -59,7 +61,7 @@ def files(desk: Desk, recipe: Recipe, what: str, *, rounds: int = 3) -> Case:
         "floor: decoding alone": Way(
             lambda: [len(chunk) for chunk in stream(path, size=side)], info.frames
         ),
-        "floor: pictures and backbone alone": Way(
+        "floor: pictures and features alone": Way(
             lambda: see(
                 method.features, pixels, units, recipe.encoder.size, method.crop, desk.where
             ),
@@ -82,9 +84,9 @@ def files(desk: Desk, recipe: Recipe, what: str, *, rounds: int = 3) -> Case:
 
 def untrained(desk: Desk, recipe: Recipe) -> Model:
     """The network of a recipe before its training, as a run on the disk."""
-    recipe = replace(recipe, data=replace(recipe.data, steps=0, epochs=0, copies=0))
+    recipe = replace(recipe, data=replace(recipe.data, steps=0, epochs=0))
     encoder = recipe.encoder
-    run = desk.folder / f"run-{encoder.backbone}-{encoder.size}"
+    run = desk.folder / f"run-{recipe.method.name}-{encoder.backbone}-{encoder.size}"
     train(desk.videos(2), run, recipe, device_name=str(desk.where))
     return Model(run, str(desk.where))
 

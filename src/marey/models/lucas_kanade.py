@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from marey import device
 from marey.errors import ConfigError
 
 _LEVELS = 2
@@ -19,6 +20,7 @@ _WINDOW = 7  # pixels
 _DAMPING = 1e-3  # grey values squared, of 0..1: where there is less to see, flow is drawn to rest
 _STEP = 2.0  # pixels that a level may add
 _ROOM = 4  # pixels across a cell
+_CHUNK = 16  # pairs of pictures at once, on a CPU in each thread
 _LUMA = (0.299 * 0.229, 0.587 * 0.224, 0.114 * 0.225)  # of pixels normalised as ImageNet's
 
 
@@ -39,8 +41,8 @@ def lucas_kanade(first: Tensor, second: Tensor) -> Tensor:
             flow = 2 * F.interpolate(flow, size=a.shape[-2:], mode="bilinear")
             b = _pull(b, flow)
         dx, dy = _derivatives(a)
-        xx, xy, yy = _windows(torch.cat((dx * dx, dx * dy, dy * dy), 1)).split(1, 1)
-        xt, yt = _windows(torch.cat((dx * (b - a), dy * (b - a)), 1)).split(1, 1)
+        xx, xy, yy = window_means(torch.cat((dx * dx, dx * dy, dy * dy), 1)).split(1, 1)
+        xt, yt = window_means(torch.cat((dx * (b - a), dy * (b - a)), 1)).split(1, 1)
         xx, yy = xx + _DAMPING, yy + _DAMPING
         step = torch.cat((xy * yt - yy * xt, xy * xt - xx * yt), 1) / (xx * yy - xy * xy)
         flow = flow + step.clamp(-_STEP, _STEP)
@@ -62,22 +64,30 @@ class MotionCells(nn.Module):
         if cells < 2:
             raise ConfigError(f"a grid of motion needs at least 2 cells a side, not {cells}.")
         self.cells = cells
-        self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
-        self.luma: Tensor
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Two (N, 3, H, W) normalised pictures to (N, 2 * cells^2) float32: all u, then all v."""
+        if first.device.type != "cpu" or torch.compiler.is_exporting():
+            return self._cells((first, second))
+        pairs = list(zip(first.split(_CHUNK), second.split(_CHUNK), strict=True))
+        return torch.cat(device.side_by_side(self._cells, pairs))
+
+    def _cells(self, pair: tuple[Tensor, Tensor]) -> Tensor:
         side = _ROOM * self.cells
-        with torch.autocast(first.device.type, enabled=False):
-            grey = [
-                F.adaptive_avg_pool2d((picture.float() * self.luma).sum(1, keepdim=True), side)
-                for picture in (first, second)
-            ]
+        with torch.autocast(pair[0].device.type, enabled=False):
+            grey = [F.adaptive_avg_pool2d(_grey(picture.float()), side) for picture in pair]
             flow = lucas_kanade(*grey) * (100 / side)
             cells = F.avg_pool2d(flow, _ROOM).flatten(2)
             # the median, in operations that ONNX has
             camera = cells.sort(-1).values[..., cells.shape[-1] // 2]
             return (cells - camera[..., None]).flatten(1)
+
+
+def _grey(pictures: Tensor) -> Tensor:
+    red, green, blue = (
+        share * colour for share, colour in zip(_LUMA, pictures.unbind(1), strict=True)
+    )
+    return (red + green + blue)[:, None]
 
 
 def _derivatives(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,9 +97,20 @@ def _derivatives(x: Tensor) -> tuple[Tensor, Tensor]:
     return across / 2, down / 2
 
 
-def _windows(x: Tensor) -> Tensor:
-    """Means over the window around each pixel, as far as it lies in the picture."""
-    return F.avg_pool2d(x, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
+def window_means(x: Tensor) -> Tensor:
+    """Means over the window around each pixel, as far as it lies in the picture.
+
+    As products of matrices, one for each direction: six times as fast as pooling, at this size.
+    """
+    down, right = (_neighbours(side, x) for side in x.shape[-2:])
+    return down @ x @ right.T
+
+
+def _neighbours(side: int, like: Tensor) -> Tensor:
+    """(side, side): row i takes the mean of the places at most half a window away from i."""
+    places = torch.arange(side, device=like.device)
+    near = (places[:, None] - places).abs() <= _WINDOW // 2
+    return near.to(like.dtype) / near.sum(1, keepdim=True)
 
 
 def _pull(x: Tensor, flow: Tensor) -> Tensor:
