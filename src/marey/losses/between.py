@@ -15,6 +15,8 @@ from torch import Tensor
 
 from marey.errors import ShapeError
 
+_FAINT = -700.0  # near the least exponent of float64: beyond it NumPy's exp takes six times as long
+
 
 def between_videos_loss(
     embeddings: Tensor,
@@ -63,7 +65,8 @@ def between_videos_loss(
 
     def both(x: Tensor) -> tuple[Tensor, Tensor]:
         """(2P, ...) views of u and, beside each, the other view of v."""
-        return x[first].flatten(0, 1), x[second].flip(1).flatten(0, 1)
+        u, v = (x.index_select(0, videos) for videos in (first, second))
+        return u.flatten(0, 1), v.flip(1).flatten(0, 1)
 
     with torch.autocast(z.device.type, enabled=False):
         u, v = both(z)
@@ -96,27 +99,31 @@ def _share_of_paths(cost: Tensor, rows: Tensor, columns: Tensor, gamma: float) -
     c = cost.detach().to("cpu", torch.float64).numpy() / gamma
     p, n, m = c.shape
     last_row, last_column = rows.cpu().numpy() - 1, columns.cpu().numpy() - 1
-    diagonals = []
-    for d in range(n + m - 1):
-        i = np.arange(max(0, d - m + 1), min(n - 1, d) + 1)
-        diagonals.append((i, d - i))
+    count = n + m - 1
+    row, column = np.indices((n, m))
 
-    # best[i + 1, j + 1]: the soft cost of the paths from the start to (i, j), itself included
-    best = np.full((p, n + 1, m + 1), np.inf)
-    best[:, 0, 0] = 0.0
-    for i, j in diagonals:
-        ways = np.stack((best[:, i, j], best[:, i, j + 1], best[:, i + 1, j]))
+    # By anti-diagonals, so that each is one block: the cells (i, j) lie at table[i + j, i].
+    table = np.full((count, n, p), np.inf)
+    table[row + column, row] = c.transpose(1, 2, 0)
+    diagonals = [(d, max(0, d - m + 1), min(n, d + 1)) for d in range(count)]
+
+    # best[i + j + 2, i + 1]: the soft cost of the paths from the start to (i, j), itself included
+    best = np.full((count + 2, n + 1, p), np.inf)
+    best[0, 0] = 0.0
+    for d, low, high in diagonals:
+        here, above = slice(low + 1, high + 1), slice(low, high)
+        ways = np.stack((best[d, above], best[d + 1, here], best[d + 1, above]))
         least = ways.min(0)
-        soft = np.log(np.exp(least - ways).sum(0))
-        best[:, i + 1, j + 1] = c[:, i, j] + least - soft
+        soft = np.log(np.exp(np.maximum(least - ways, _FAINT)).sum(0))
+        best[d + 2, here] = table[d, above] + least - soft
 
-    share = np.zeros((p, n + 1, m + 1))
-    arrive = np.full((p, n + 1, m + 1), -np.inf)  # the cost of arriving at a cell, without its own
-    arrive[:, :n, :m] = best[:, 1:, 1:] - c
-    here = best[:, 1:, 1:]
-    for i, j in reversed(diagonals):
-        for k, step in ((i + 1, j + 1), (i + 1, j), (i, j + 1)):
-            share[:, i, j] += share[:, k, step] * np.exp(arrive[:, k, step] - here[:, i, j])
-        ends = (i == last_row[:, None]) & (j == last_column[:, None])
-        share[:, i, j] += ends
-    return torch.from_numpy(share[:, :n, :m]).to(cost)
+    share = np.zeros((count + 2, n + 1, p))
+    share[last_row + last_column, last_row, np.arange(p)] = 1.0
+    arrive = np.full((count + 2, n + 1, p), -np.inf)  # what it costs to get to a cell, without it
+    np.subtract(best[2:, 1:], table, out=arrive[:-2, :-1], where=np.isfinite(table))
+    for d, low, high in reversed(diagonals):
+        here, below = slice(low, high), slice(low + 1, high + 1)
+        for later, at in ((d + 2, below), (d + 1, below), (d + 1, here)):
+            step = np.maximum(arrive[later, at] - best[d + 2, below], _FAINT)
+            share[d, here] += share[later, at] * np.exp(step)
+    return torch.from_numpy(share[row + column, row].transpose(2, 0, 1).copy()).to(cost)
