@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from marey.errors import ShapeError
 
@@ -17,10 +15,6 @@ Position = Literal["absolute", "rotary", "released"]
 
 ROWS = 1024
 """At evaluation, rows of a video that pass a block of the transformer at a time."""
-
-FEW = 160
-"""In a training on a CPU, up to so many rows see each other by plain products: the gradient of
-PyTorch's fused kernel takes there two to five times as long in bfloat16, and as long in float32."""
 
 
 def stretched_sinusoids(
@@ -62,7 +56,7 @@ def rotate(x: Tensor, times: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; padded frames are not looked at."""
+    """Multi-head self-attention through PyTorch's fused kernel; padded frames are not looked at."""
 
     def __init__(self, width: int, heads: int, dropout: float, rotary: bool) -> None:
         super().__init__()
@@ -85,9 +79,7 @@ class Attention(nn.Module):
         """What the rows of q (B, heads, N, C) see among all, (B, N, width)."""
         mask = None if valid is None else valid[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
-        few = self.training and q.device.type == "cpu" and q.shape[2] <= FEW
-        with sdpa_kernel(SDPBackend.MATH) if few else nullcontext():
-            y = F.scaled_dot_product_attention(q, k, v, mask, dropout)
+        y = F.scaled_dot_product_attention(q, k, v, mask, dropout)
         out: Tensor = self.out(y.transpose(1, 2).flatten(2))
         return out
 
