@@ -14,7 +14,7 @@ from marey import store
 from marey.embedding import Model, embed, embed_to
 from marey.errors import ManifestError
 from marey.manifest import Manifest
-from marey.units import gather, in_units
+from marey.units import gather, in_units, one_after_another
 from marey.video import probe, stream
 
 
@@ -106,6 +106,14 @@ def test_evenly_spaced_places_are_not_copied(
     chosen = gather(frames, places)
     assert torch.equal(chosen, frames[places])
     assert chosen.data_ptr() == frames[int(places[0, 0]) :].data_ptr()
+
+
+def test_places_in_order_are_not_copied() -> None:
+    frames = torch.arange(12).view(6, 2)
+    for places in (one_after_another(6, 1), one_after_another(3, 2)):
+        chosen = gather(frames, places)
+        assert torch.equal(chosen, frames[places])
+        assert chosen.data_ptr() == frames.data_ptr()
 
 
 def test_other_places_are_gathered() -> None:

@@ -103,24 +103,24 @@ def _share_of_paths(cost: Tensor, rows: Tensor, columns: Tensor, gamma: float) -
     row, column = np.indices((n, m))
 
     # By anti-diagonals, so that each is one block: the cells (i, j) lie at table[i + j, i].
-    table = np.full((count, n, p), np.inf)
+    table = np.empty((count, n, p))
     table[row + column, row] = c.transpose(1, 2, 0)
     diagonals = [(d, max(0, d - m + 1), min(n, d + 1)) for d in range(count)]
 
     # best[i + j + 2, i + 1]: the soft cost of the paths from the start to (i, j), itself included
     best = np.full((count + 2, n + 1, p), np.inf)
     best[0, 0] = 0.0
+    arrive = np.full((count + 2, n + 1, p), -np.inf)  # arrive[i + j, i]: the same without (i, j)
     for d, low, high in diagonals:
         here, above = slice(low + 1, high + 1), slice(low, high)
         ways = np.stack((best[d, above], best[d + 1, here], best[d + 1, above]))
         least = ways.min(0)
         soft = np.log(np.exp(np.maximum(least - ways, _FAINT)).sum(0))
-        best[d + 2, here] = table[d, above] + least - soft
+        arrive[d, above] = least - soft
+        best[d + 2, here] = table[d, above] + arrive[d, above]
 
     share = np.zeros((count + 2, n + 1, p))
     share[last_row + last_column, last_row, np.arange(p)] = 1.0
-    arrive = np.full((count + 2, n + 1, p), -np.inf)  # what it costs to get to a cell, without it
-    np.subtract(best[2:, 1:], table, out=arrive[:-2, :-1], where=np.isfinite(table))
     for d, low, high in reversed(diagonals):
         here, below = slice(low, high), slice(low + 1, high + 1)
         for later, at in ((d + 2, below), (d + 1, below), (d + 1, here)):
